@@ -1,0 +1,6 @@
+//! The one door to the kernel: finds gateways, loads and attaches the probes, drains the ring and cooks its records.
+//!
+//! In: a kernel and `/proc`. Out: [`event::CaptureEvent`]s. Nothing outside this module knows eBPF, `/proc` or file
+//! descriptors; everything after it also runs from a recording.
+
+pub mod event;

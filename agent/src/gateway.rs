@@ -1,0 +1,8 @@
+//! Kong's entities, where they come from, and what they say of an exchange.
+//!
+//! In: a `kong.yml` or an Admin API (the sources, which do IO) and [`crate::correlate::JoinedExchange`]s. Out: an
+//! immutable [`snapshot::Snapshot`] and, for each exchange, a [`snapshot::Resolution`]: Service, Route, Consumer, or an
+//! honest "unknown". Deliberately absent: the `runscope` configurations (that is `plugin`).
+
+pub mod entities;
+pub mod snapshot;

@@ -1,0 +1,133 @@
+//! One request with its response, as one leg of the gateway showed them.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use kongtap_common::record::ConnId;
+
+use crate::capture::event::KernelTime;
+use crate::http::headers::Headers;
+
+/// Which side of the gateway a connection is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Leg {
+    /// Client to gateway: the gateway receives requests.
+    Downstream,
+    /// Gateway to service: the gateway sends requests.
+    Upstream,
+}
+
+/// The connection that an exchange travelled on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnInfo {
+    /// Its identity; `tgid` is the worker.
+    pub id: ConnId,
+    /// The gateway's end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Whether it carried TLS.
+    pub tls: bool,
+}
+
+/// One request and what became of it, on one leg.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Where it travelled.
+    pub conn: ConnInfo,
+    /// Which side of the gateway.
+    pub leg: Leg,
+    /// The request; `None` when its head was lost.
+    pub request: Option<Request>,
+    /// The final response (1xx answers are passed over, 101 is final); `None` when there was none or its head was lost.
+    pub response: Option<Response>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Method as sent.
+    pub method: Bytes,
+    /// Request target as sent: origin, absolute, authority or asterisk form.
+    pub target: Bytes,
+    /// HTTP version.
+    pub version: Version,
+    /// Header fields.
+    pub headers: Headers,
+    /// Body.
+    pub body: Body,
+    /// When its first byte moved.
+    pub started: KernelTime,
+    /// When its last byte moved (the newest seen, if it did not end).
+    pub ended: KernelTime,
+}
+
+/// A response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// Status code, 100 to 999.
+    pub status: u16,
+    /// Reason phrase as sent, possibly empty.
+    pub reason: Bytes,
+    /// HTTP version.
+    pub version: Version,
+    /// Header fields.
+    pub headers: Headers,
+    /// Body.
+    pub body: Body,
+    /// When its first byte moved.
+    pub started: KernelTime,
+    /// When its last byte moved (the newest seen, if it did not end).
+    pub ended: KernelTime,
+}
+
+/// HTTP version of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+    /// HTTP/2
+    Http2,
+}
+
+/// A body, de-chunked but otherwise as it was sent (content coding kept).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Body {
+    /// The first bytes, at most `limits.body_bytes` of them and none after the first hole.
+    pub bytes: Bytes,
+    /// Its length as far as it moved, holes included; without chunk framing.
+    pub total_bytes: u64,
+    /// The same with chunk framing: what nginx counts as `$body_bytes_sent`.
+    pub wire_bytes: u64,
+    /// How many of `total_bytes` moved but were not seen.
+    pub hole_bytes: u64,
+    /// Whether its framing said that it was complete.
+    pub complete: bool,
+}
+
+impl Body {
+    /// Whether every byte of it is in `bytes`.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.complete && u64::try_from(self.bytes.len()) == Ok(self.total_bytes)
+    }
+}
+
+/// How an exchange ended, as far as its leg shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Request and response ended as their framing said.
+    Complete,
+    /// The connection ended, or was given up, before the response began.
+    ResponseAbsent,
+    /// The response began and its framing was never satisfied.
+    ResponseCut,
+    /// A head was lost in a hole.
+    HeadLost,
+    /// The connection changed protocol (101, or a 2xx to CONNECT); what follows is not HTTP.
+    Upgraded,
+}

@@ -1,0 +1,17 @@
+//! kongtap: a running Kong gateway's exchanges, shipped to a Runscope endpoint without touching the gateway.
+//!
+//! The modules stand in the order in which data flows: `capture` (the only one that knows the kernel) makes
+//! [`capture::event::CaptureEvent`]s, `conn` and `http` make exchanges of one leg, `correlate` joins the legs,
+//! `gateway` names Service, Route and Consumer, `plugin` decides which configuration is in force, `message` builds what
+//! is sent and `ship` sends it. `ARCHITECTURE.md` has the map and the invariants.
+
+pub mod capture;
+pub mod clock;
+pub mod conn;
+pub mod correlate;
+pub mod gateway;
+pub mod http;
+pub mod message;
+pub mod plugin;
+pub mod ship;
+pub mod telemetry;

@@ -1,0 +1,10 @@
+//! The records that travel from the probes (`ebpf/`) to the agent (`agent/src/capture`), and the names of the
+//! kernel's counters. Both sides compile this crate, so both read the same bytes.
+//!
+//! In: nothing. Out: plain `#[repr(C)]` data of fixed width with explicit padding, whose sizes are asserted at compile
+//! time. Deliberately absent: behaviour, allocation, and Rust enums in memory (a code is checked when it is decoded).
+
+#![no_std]
+
+pub mod counter;
+pub mod record;
