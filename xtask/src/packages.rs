@@ -1,0 +1,1 @@
+//! stub: installs missing Debian packages, or prints the line that does
