@@ -7,6 +7,7 @@
 
 pub mod capture;
 pub mod clock;
+pub mod config;
 pub mod conn;
 pub mod correlate;
 pub mod gateway;

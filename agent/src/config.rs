@@ -1,0 +1,370 @@
+//! The agent's own configuration: one typed value out of `kongtap.toml`, the environment and the command line.
+//!
+//! In: the file's text, flags and a lookup for environment variables. Out: a [`Config`], or every mistake with its place.
+//! Flags win over the environment, the environment over the file, the file over the defaults. Deliberately absent: Kong's
+//! configuration (`gateway`) and the `runscope` configurations (`plugin`).
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::telemetry::secret::Secret;
+
+/// What `kongtap` runs with.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Which gateway, and where its configuration is.
+    pub gateway: GatewayConfig,
+    /// Where `runscope` configurations come from.
+    pub plugins: PluginsConfig,
+    /// The probes.
+    pub capture: CaptureConfig,
+    /// What a message holds.
+    pub message: MessageConfig,
+    /// Bounds on what is kept in memory.
+    pub limits: LimitsConfig,
+    /// Delivery.
+    pub ship: ShipConfig,
+    /// The agent's own interface.
+    pub admin: AdminConfig,
+}
+
+/// `[gateway]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Processes to watch: masters or workers. Empty: those that the Admin API names, or else those found in `/proc`.
+    pub pids: Vec<u32>,
+    /// Whether to wait for a gateway when none is running.
+    pub wait: bool,
+    /// Declarative configurations (`kong.yml`).
+    pub files: Vec<PathBuf>,
+    /// Admin API, such as `http://127.0.0.1:8001`.
+    pub admin_url: Option<String>,
+    /// `Kong-Admin-Token`; only from the environment (`KONGTAP_ADMIN_TOKEN`).
+    #[serde(skip)]
+    pub admin_token: Option<Secret>,
+    /// How often the gateway's configuration is read again, seconds.
+    pub refresh_seconds: u64,
+    /// Router flavour of a gateway that does not say (a file): what `router_flavor` is in its `kong.conf`.
+    pub router_flavor: Flavor,
+}
+
+/// `router_flavor`
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Flavor {
+    /// What the gateway says, else what is usual for its version.
+    #[default]
+    Auto,
+    /// Kong's first router.
+    Traditional,
+    /// The default of Kong 3.
+    TraditionalCompatible,
+}
+
+/// `[plugins]`
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct PluginsConfig {
+    /// Files with a `plugins:` list of `name: runscope`.
+    pub files: Vec<PathBuf>,
+    /// One global configuration; only from the environment.
+    #[serde(skip)]
+    pub global: Option<GlobalPlugin>,
+}
+
+/// The global `runscope` configuration that the environment gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GlobalPlugin {
+    /// `KONGTAP_ACCESS_TOKEN`
+    pub access_token: Option<Secret>,
+    /// `KONGTAP_BUCKET_KEY`
+    pub bucket_key: Option<String>,
+    /// `KONGTAP_API_ENDPOINT`
+    pub api_endpoint: Option<String>,
+    /// `KONGTAP_LOG_BODY`
+    pub log_body: Option<String>,
+}
+
+/// `[capture]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct CaptureConfig {
+    /// Size of the ring buffer, bytes; a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// How often the ring is read, milliseconds.
+    pub poll_ms: u64,
+    /// Whether OpenSSL calls are probed.
+    pub tls: TlsCapture,
+}
+
+/// `capture.tls`
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum TlsCapture {
+    /// Where the gateway's TLS library has the functions.
+    #[default]
+    Auto,
+    /// Not at all.
+    Off,
+}
+
+/// `[message]`
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct MessageConfig {
+    /// Which fields are sent.
+    pub profile: ProfileName,
+    /// What is hidden.
+    pub redact: RedactConfig,
+}
+
+/// `message.profile`
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfileName {
+    /// The plugin's fields, and kongtap's beside them.
+    #[default]
+    Extended,
+    /// Exactly what the plugin sent.
+    Plugin,
+}
+
+/// `[message.redact]`
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedactConfig {
+    /// The rules to start from.
+    pub base: RedactBase,
+    /// Request headers whose values are hidden besides.
+    pub headers: Vec<String>,
+    /// Query parameters and form fields whose values are hidden besides.
+    pub fields: Vec<String>,
+}
+
+/// `message.redact.base`
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum RedactBase {
+    /// `authorization`, `proxy-authorization` and the credentials that the gateway itself reads on the route.
+    #[default]
+    Default,
+    /// Nothing.
+    None,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Connections followed at once; the least recently used one gives way.
+    pub connections: usize,
+    /// Bytes kept of one body.
+    pub body_bytes: usize,
+    /// Batches of records that may wait for the worker; more are dropped and counted.
+    pub capture_batches: usize,
+    /// How long an exchange waits for its upstream leg, milliseconds.
+    pub join_grace_ms: u64,
+    /// How long a connection may be silent before it is forgotten, seconds.
+    pub idle_seconds: u64,
+}
+
+/// `[ship]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShipConfig {
+    /// Messages that may be queued or in flight.
+    pub queue_messages: usize,
+    /// Their bytes.
+    pub queue_bytes: usize,
+    /// Posts in flight to one destination.
+    pub in_flight: usize,
+    /// How long a stop waits for the queue to drain, milliseconds.
+    pub drain_timeout_ms: u64,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Address of `/status`, `/metrics`, `/healthz` and `/readyz`. Loopback only, for now: there is no login.
+    pub listen: SocketAddr,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            pids: Vec::new(),
+            wait: false,
+            files: Vec::new(),
+            admin_url: None,
+            admin_token: None,
+            refresh_seconds: 10,
+            router_flavor: Flavor::Auto,
+        }
+    }
+}
+
+impl Default for CaptureConfig {
+    fn default() -> Self {
+        Self { ring_bytes: 32 << 20, poll_ms: 5, tls: TlsCapture::Auto }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            connections: 65_536,
+            body_bytes: 256 << 10,
+            capture_batches: 1024,
+            join_grace_ms: 500,
+            idle_seconds: 600,
+        }
+    }
+}
+
+impl Default for ShipConfig {
+    fn default() -> Self {
+        Self { queue_messages: 10_000, queue_bytes: 64 << 20, in_flight: 32, drain_timeout_ms: 5_000 }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8011)) }
+    }
+}
+
+/// A mistake in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {what}")]
+pub struct ConfigError {
+    /// Where: a file and key, a flag, or an environment variable.
+    pub place: String,
+    /// What is wrong and what to write instead.
+    pub what: String,
+}
+
+impl ConfigError {
+    fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { place: place.into(), what: what.into() }
+    }
+}
+
+/// Reads `kongtap.toml`'s text.
+///
+/// # Errors
+/// The first thing that TOML or the configuration's shape forbids, with its line.
+pub fn from_toml(path: &Path, text: &str) -> Result<Config, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| 1 + text.bytes().take(span.start).filter(|b| *b == b'\n').count());
+        ConfigError::new(format!("{}:{line}", path.display()), error.message().trim().to_owned())
+    })
+}
+
+/// Lays the environment over `config`. `lookup` gives a variable's value.
+pub fn apply_environment(config: &mut Config, lookup: &dyn Fn(&str) -> Option<String>) {
+    let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
+    if let Some(url) = set("KONGTAP_ADMIN_URL") {
+        config.gateway.admin_url = Some(url);
+    }
+    config.gateway.admin_token = set("KONGTAP_ADMIN_TOKEN").map(|token| Secret::new(&token));
+    let global = GlobalPlugin {
+        access_token: set("KONGTAP_ACCESS_TOKEN").map(|token| Secret::new(&token)),
+        bucket_key: set("KONGTAP_BUCKET_KEY"),
+        api_endpoint: set("KONGTAP_API_ENDPOINT"),
+        log_body: set("KONGTAP_LOG_BODY"),
+    };
+    // An endpoint alone is a default for files, not a configuration of its own.
+    if global.access_token.is_some() || global.bucket_key.is_some() {
+        config.plugins.global = Some(global);
+    }
+}
+
+/// Checks what the types cannot say. Every mistake at once.
+#[must_use]
+pub fn check(config: &Config) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    let ring = config.capture.ring_bytes;
+    if !ring.is_power_of_two() || ring < 4096 {
+        errors.push(ConfigError::new("capture.ring_bytes", "must be a power of two of at least 4096, such as 33554432"));
+    }
+    if !(1..=1000).contains(&config.capture.poll_ms) {
+        errors.push(ConfigError::new("capture.poll_ms", "must be between 1 and 1000 (milliseconds)"));
+    }
+    if config.gateway.refresh_seconds == 0 {
+        errors.push(ConfigError::new("gateway.refresh_seconds", "must be at least 1"));
+    }
+    if !config.admin.listen.ip().is_loopback() {
+        errors.push(ConfigError::new(
+            "admin.listen",
+            "must be a loopback address, such as 127.0.0.1:8011: there is no login yet",
+        ));
+    }
+    for (key, value) in [
+        ("limits.connections", config.limits.connections),
+        ("limits.capture_batches", config.limits.capture_batches),
+        ("ship.queue_messages", config.ship.queue_messages),
+        ("ship.queue_bytes", config.ship.queue_bytes),
+        ("ship.in_flight", config.ship.in_flight),
+    ] {
+        if value == 0 {
+            errors.push(ConfigError::new(key, "must be at least 1"));
+        }
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Config, ProfileName, apply_environment, check, from_toml};
+
+    #[test]
+    fn an_empty_file_is_the_default_and_passes_its_own_check() {
+        let config = from_toml(Path::new("kongtap.toml"), "").unwrap();
+        assert_eq!(config, Config::default());
+        assert_eq!(check(&config), []);
+    }
+
+    #[test]
+    fn a_misspelt_key_is_refused_with_its_line() {
+        let error = from_toml(Path::new("kongtap.toml"), "[capture]\nring_byte = 1\n").unwrap_err();
+        assert!(error.place.contains("kongtap.toml:2"), "{error}");
+        assert!(error.what.contains("ring_bytes"), "{error}");
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let text = "[capture]\nring_bytes = 5000\npoll_ms = 0\n[admin]\nlisten = \"0.0.0.0:1\"\n[ship]\nin_flight = 0";
+        let places: Vec<String> =
+            check(&from_toml(Path::new("f"), text).unwrap()).into_iter().map(|error| error.place).collect();
+        assert_eq!(places, ["capture.ring_bytes", "capture.poll_ms", "admin.listen", "ship.in_flight"]);
+    }
+
+    #[test]
+    fn the_environment_gives_one_global_plugin_and_wins_over_the_file() {
+        let text = "[gateway]\nadmin_url = \"http://file\"\n[message]\nprofile = \"plugin\"";
+        let mut config = from_toml(Path::new("f"), text).unwrap();
+        assert_eq!(config.message.profile, ProfileName::Plugin);
+        apply_environment(&mut config, &|name| match name {
+            "KONGTAP_ADMIN_URL" => Some("http://environment".into()),
+            "KONGTAP_BUCKET_KEY" => Some("bucket".into()),
+            _ => None,
+        });
+        assert_eq!(config.gateway.admin_url.as_deref(), Some("http://environment"));
+        let global = config.plugins.global.unwrap();
+        assert_eq!((global.bucket_key.as_deref(), global.access_token), (Some("bucket"), None));
+    }
+
+    #[test]
+    fn an_endpoint_alone_is_not_a_plugin_configuration() {
+        let mut config = Config::default();
+        apply_environment(&mut config, &|name| (name == "KONGTAP_API_ENDPOINT").then(|| "http://x".into()));
+        assert_eq!(config.plugins.global, None);
+    }
+}
