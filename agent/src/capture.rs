@@ -4,3 +4,4 @@
 //! descriptors; everything after it also runs from a recording.
 
 pub mod event;
+pub mod recording;

@@ -210,7 +210,11 @@ impl Default for GatewayConfig {
 
 impl Default for CaptureConfig {
     fn default() -> Self {
-        Self { ring_bytes: 32 << 20, poll_ms: 5, tls: TlsCapture::Auto }
+        Self {
+            ring_bytes: 32 << 20,
+            poll_ms: 5,
+            tls: TlsCapture::Auto,
+        }
     }
 }
 
@@ -228,13 +232,20 @@ impl Default for LimitsConfig {
 
 impl Default for ShipConfig {
     fn default() -> Self {
-        Self { queue_messages: 10_000, queue_bytes: 64 << 20, in_flight: 32, drain_timeout_ms: 5_000 }
+        Self {
+            queue_messages: 10_000,
+            queue_bytes: 64 << 20,
+            in_flight: 32,
+            drain_timeout_ms: 5_000,
+        }
     }
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8011)) }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8011)),
+        }
     }
 }
 
@@ -250,7 +261,10 @@ pub struct ConfigError {
 
 impl ConfigError {
     fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { place: place.into(), what: what.into() }
+        Self {
+            place: place.into(),
+            what: what.into(),
+        }
     }
 }
 
@@ -260,8 +274,13 @@ impl ConfigError {
 /// The first thing that TOML or the configuration's shape forbids, with its line.
 pub fn from_toml(path: &Path, text: &str) -> Result<Config, ConfigError> {
     toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| 1 + text.bytes().take(span.start).filter(|b| *b == b'\n').count());
-        ConfigError::new(format!("{}:{line}", path.display()), error.message().trim().to_owned())
+        let line = error.span().map_or(1, |span| {
+            1 + text.bytes().take(span.start).filter(|b| *b == b'\n').count()
+        });
+        ConfigError::new(
+            format!("{}:{line}", path.display()),
+            error.message().trim().to_owned(),
+        )
     })
 }
 
@@ -290,10 +309,16 @@ pub fn check(config: &Config) -> Vec<ConfigError> {
     let mut errors = Vec::new();
     let ring = config.capture.ring_bytes;
     if !ring.is_power_of_two() || ring < 4096 {
-        errors.push(ConfigError::new("capture.ring_bytes", "must be a power of two of at least 4096, such as 33554432"));
+        errors.push(ConfigError::new(
+            "capture.ring_bytes",
+            "must be a power of two of at least 4096, such as 33554432",
+        ));
     }
     if !(1..=1000).contains(&config.capture.poll_ms) {
-        errors.push(ConfigError::new("capture.poll_ms", "must be between 1 and 1000 (milliseconds)"));
+        errors.push(ConfigError::new(
+            "capture.poll_ms",
+            "must be between 1 and 1000 (milliseconds)",
+        ));
     }
     if config.gateway.refresh_seconds == 0 {
         errors.push(ConfigError::new("gateway.refresh_seconds", "must be at least 1"));
@@ -341,9 +366,19 @@ mod tests {
     #[test]
     fn every_mistake_is_reported_at_once() {
         let text = "[capture]\nring_bytes = 5000\npoll_ms = 0\n[admin]\nlisten = \"0.0.0.0:1\"\n[ship]\nin_flight = 0";
-        let places: Vec<String> =
-            check(&from_toml(Path::new("f"), text).unwrap()).into_iter().map(|error| error.place).collect();
-        assert_eq!(places, ["capture.ring_bytes", "capture.poll_ms", "admin.listen", "ship.in_flight"]);
+        let places: Vec<String> = check(&from_toml(Path::new("f"), text).unwrap())
+            .into_iter()
+            .map(|error| error.place)
+            .collect();
+        assert_eq!(
+            places,
+            [
+                "capture.ring_bytes",
+                "capture.poll_ms",
+                "admin.listen",
+                "ship.in_flight"
+            ]
+        );
     }
 
     #[test]
@@ -358,13 +393,18 @@ mod tests {
         });
         assert_eq!(config.gateway.admin_url.as_deref(), Some("http://environment"));
         let global = config.plugins.global.unwrap();
-        assert_eq!((global.bucket_key.as_deref(), global.access_token), (Some("bucket"), None));
+        assert_eq!(
+            (global.bucket_key.as_deref(), global.access_token),
+            (Some("bucket"), None)
+        );
     }
 
     #[test]
     fn an_endpoint_alone_is_not_a_plugin_configuration() {
         let mut config = Config::default();
-        apply_environment(&mut config, &|name| (name == "KONGTAP_API_ENDPOINT").then(|| "http://x".into()));
+        apply_environment(&mut config, &|name| {
+            (name == "KONGTAP_API_ENDPOINT").then(|| "http://x".into())
+        });
         assert_eq!(config.plugins.global, None);
     }
 }

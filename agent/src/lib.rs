@@ -6,6 +6,7 @@
 //! is sent and `ship` sends it. `ARCHITECTURE.md` has the map and the invariants.
 
 pub mod capture;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod conn;
