@@ -5,6 +5,7 @@
 //! `gateway` names Service, Route and Consumer, `plugin` decides which configuration is in force, `message` builds what
 //! is sent and `ship` sends it. `ARCHITECTURE.md` has the map and the invariants.
 
+pub mod admin;
 pub mod capture;
 pub mod cli;
 pub mod clock;

@@ -1,0 +1,187 @@
+//! The sans-IO core put together: capture events in, messages out.
+//!
+//! One [`Pipeline`] owns its connections (I4); it runs behind the ring, behind a recording, and in tests. It reads no clock:
+//! time comes with the events and from whoever calls [`Pipeline::sweep`]. Deliberately absent: where messages go
+//! ([`Sink`]).
+
+mod bound;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+pub use self::bound::{Bound, History};
+use crate::capture::event::{CaptureEvent, KernelTime};
+use crate::clock::WallClock;
+use crate::conn::{ConnLimits, ConnStats, ConnTable};
+use crate::correlate::{Correlator, CorrelatorLimits, CorrelatorStats, Joined, JoinedExchange, merge};
+use crate::http::exchange::{Exchange, Leg};
+use crate::message::redact::Redaction;
+use crate::message::{self, BuildInput, Message, Profile};
+use crate::plugin::Decision;
+use crate::telemetry::ledger::{DropReason, ExchangeLedger, FilterReason};
+
+/// Takes finished messages; accounts for each in the ledger, and never waits.
+pub trait Sink {
+    /// Takes one message.
+    fn offer(&mut self, message: Message);
+}
+
+/// How messages are made.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which fields are sent.
+    pub profile: Profile,
+    /// What is hidden.
+    pub redaction: Redaction,
+    /// The captured host's clock.
+    pub wall: WallClock,
+    /// Bounds of the connection table.
+    pub connections: ConnLimits,
+    /// Bounds of the correlator.
+    pub correlator: CorrelatorLimits,
+}
+
+/// Counters of the stages.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PipelineStats {
+    /// Connections and parsing.
+    pub connections: ConnStats,
+    /// Joining of the legs.
+    pub correlator: CorrelatorStats,
+    /// Payload bytes taken from events.
+    pub read_bytes: u64,
+}
+
+/// Capture events in, messages out.
+#[derive(Debug)]
+pub struct Pipeline<S> {
+    settings: Settings,
+    history: Arc<ArcSwap<History>>,
+    ledger: Arc<ExchangeLedger>,
+    connections: ConnTable,
+    correlator: Correlator,
+    sink: S,
+    read_bytes: u64,
+    exchanges: Vec<Exchange>,
+    joined: Vec<Joined>,
+}
+
+impl<S: Sink> Pipeline<S> {
+    /// An empty pipeline; `history` may be swapped while it runs.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        history: Arc<ArcSwap<History>>,
+        ledger: Arc<ExchangeLedger>,
+        sink: S,
+    ) -> Self {
+        Self {
+            connections: ConnTable::new(settings.connections),
+            correlator: Correlator::new(settings.correlator),
+            settings,
+            history,
+            ledger,
+            sink,
+            read_bytes: 0,
+            exchanges: Vec::new(),
+            joined: Vec::new(),
+        }
+    }
+
+    /// Takes one event.
+    pub fn apply(&mut self, event: CaptureEvent) {
+        let now = event.at();
+        if let CaptureEvent::Data(chunk) = &event {
+            self.read_bytes = self.read_bytes.saturating_add(u64::try_from(chunk.bytes.len()).unwrap_or(u64::MAX));
+        }
+        self.connections.apply(event, &mut self.exchanges);
+        self.advance(now);
+    }
+
+    /// Lets time pass: expires what waits too long. To be called a few times a second.
+    pub fn sweep(&mut self, now: KernelTime) {
+        self.connections.sweep(now, &mut self.exchanges);
+        self.advance(now);
+        self.correlator.sweep(now, &mut self.joined);
+        self.finish();
+    }
+
+    /// The counters of the stages.
+    #[must_use]
+    pub fn stats(&self) -> PipelineStats {
+        PipelineStats {
+            connections: self.connections.stats(),
+            correlator: self.correlator.stats(),
+            read_bytes: self.read_bytes,
+        }
+    }
+
+    /// Gives the sink back.
+    pub fn into_sink(self) -> S {
+        self.sink
+    }
+
+    fn advance(&mut self, now: KernelTime) {
+        if self.exchanges.is_empty() {
+            return;
+        }
+        for exchange in self.exchanges.drain(..) {
+            self.correlator.offer(exchange, now, &mut self.joined);
+        }
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        if self.joined.is_empty() {
+            return;
+        }
+        let history = self.history.load_full();
+        for joined in self.joined.drain(..) {
+            self.ledger.saw();
+            match joined {
+                Joined::Orphan(_) => self.ledger.filter(FilterReason::NotProxied),
+                Joined::Exchange(exchange) => match decide(&exchange, &history, &self.settings) {
+                    Verdict::Ship(message) => self.sink.offer(message),
+                    Verdict::Filter(reason) => self.ledger.filter(reason),
+                    Verdict::Drop(reason) => self.ledger.drop_unqueued(reason),
+                },
+            }
+        }
+    }
+}
+
+/// What becomes of one exchange.
+enum Verdict {
+    Ship(Message),
+    Filter(FilterReason),
+    Drop(DropReason),
+}
+
+fn decide(joined: &JoinedExchange, history: &History, settings: &Settings) -> Verdict {
+    debug_assert_eq!(joined.client.leg, Leg::Downstream, "the correlator joins onto the client's leg");
+    let Some(request) = &joined.client.request else { return Verdict::Drop(DropReason::HeadLost) };
+    let bound = history.at(request.started);
+    if bound.gateway_api_ports.contains(&joined.client.conn.local.port()) {
+        return Verdict::Filter(FilterReason::GatewayApi);
+    }
+    let resolution = bound.snapshot.resolve(joined);
+    let config = match bound.plugins.decide(&resolution) {
+        Decision::Use(config) => config,
+        Decision::None => return Verdict::Filter(FilterReason::NoConfiguration),
+        Decision::RouteUnknown => return Verdict::Drop(DropReason::RouteUnknown),
+        Decision::ConsumerUnknown => return Verdict::Drop(DropReason::ConsumerUnknown),
+    };
+    if settings.profile == Profile::Plugin && message::is_gateway_made_error(joined) {
+        return Verdict::Filter(FilterReason::Profile);
+    }
+    Verdict::Ship(message::build(&BuildInput {
+        joined,
+        request_headers: &merge::plugin_view(joined),
+        resolution: &resolution,
+        config: &config,
+        profile: settings.profile,
+        redaction: &settings.redaction,
+        wall: settings.wall,
+    }))
+}
