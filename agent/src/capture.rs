@@ -4,4 +4,5 @@
 //! descriptors; everything after it also runs from a recording.
 
 pub mod event;
+pub mod late;
 pub mod recording;
