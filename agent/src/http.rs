@@ -4,5 +4,7 @@
 //! never fails: what is missing is said in the exchange. Deliberately absent: the two legs of one request (that is
 //! `correlate`) and anything of Kong's.
 
+pub mod detect;
 pub mod exchange;
+pub mod h1;
 pub mod headers;

@@ -1,0 +1,246 @@
+//! One connection: its two streams, and what protocol they turned out to carry.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use bytes::{Bytes, BytesMut};
+use kongtap_common::record::ConnId;
+
+use super::stats::ConnStats;
+use super::stream::Stream;
+use crate::capture::event::{ConnEnd, ConnOpen, DataChunk, Direction, KernelTime};
+use crate::http::detect::{DETECTION_BYTES, Detection, detect};
+use crate::http::exchange::{ConnInfo, Exchange, Leg};
+use crate::http::h1::{Http1, HttpLimits, Side};
+
+/// A connection that is being followed.
+#[derive(Debug)]
+pub(super) struct Connection {
+    info: ConnInfo,
+    ingress: Stream,
+    egress: Stream,
+    protocol: Protocol,
+    last: KernelTime,
+    stats: ConnStats,
+}
+
+/// What a connection carries.
+#[derive(Debug)]
+enum Protocol {
+    /// Not known yet; the first bytes of whoever spoke first.
+    Undecided {
+        speaker: Option<Direction>,
+        seen: BytesMut,
+    },
+    /// Its start was not seen: it becomes known when a call begins like a request.
+    Joined,
+    /// HTTP/1.
+    Http1(Box<Http1>),
+    /// Something that is not read.
+    Opaque,
+}
+
+impl Connection {
+    pub(super) fn new(open: &ConnOpen) -> Self {
+        let protocol = if open.late {
+            Protocol::Joined
+        } else {
+            Protocol::Undecided {
+                speaker: None,
+                seen: BytesMut::new(),
+            }
+        };
+        let info = ConnInfo {
+            id: open.conn,
+            local: open.local,
+            remote: open.remote,
+            tls: open.tls,
+        };
+        Self::with(info, protocol, open.at)
+    }
+
+    /// A connection whose first sight was lost.
+    pub(super) fn unknown(id: ConnId, at: KernelTime) -> Self {
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        Self::with(
+            ConnInfo {
+                id,
+                local: nowhere,
+                remote: nowhere,
+                tls: false,
+            },
+            Protocol::Joined,
+            at,
+        )
+    }
+
+    fn with(info: ConnInfo, protocol: Protocol, at: KernelTime) -> Self {
+        Self {
+            info,
+            ingress: Stream::default(),
+            egress: Stream::default(),
+            protocol,
+            last: at,
+            stats: ConnStats::default(),
+        }
+    }
+
+    /// When it last moved.
+    pub(super) const fn last(&self) -> KernelTime {
+        self.last
+    }
+
+    /// What was met since the last call; resets.
+    pub(super) fn take_stats(&mut self) -> ConnStats {
+        if let Protocol::Http1(http) = &mut self.protocol {
+            self.stats.http.add(&http.take_stats());
+        }
+        std::mem::take(&mut self.stats)
+    }
+
+    pub(super) fn data(&mut self, chunk: DataChunk, limits: HttpLimits, out: &mut Vec<Exchange>) {
+        self.last = chunk.at;
+        if matches!(self.protocol, Protocol::Opaque) {
+            return;
+        }
+        if matches!(self.protocol, Protocol::Joined) {
+            // What moved before this call is the past, not a hole.
+            self.stream(chunk.direction).start_at(chunk.pos);
+        }
+        let piece = self.stream(chunk.direction).place(&chunk);
+        self.hole(chunk.direction, piece.hole_before, chunk.at, out);
+        if !piece.bytes.is_empty() {
+            self.bytes(chunk.direction, piece.bytes, chunk.at, limits, out);
+        }
+        self.hole(chunk.direction, piece.hole_after, chunk.at, out);
+    }
+
+    pub(super) fn end(&mut self, end: &ConnEnd, out: &mut Vec<Exchange>) {
+        self.last = end.at;
+        let hole = self.stream(end.direction).place_end(end.pos);
+        self.hole(end.direction, hole, end.at, out);
+        if let Protocol::Http1(http) = &mut self.protocol {
+            http.end(side(http.leg(), end.direction), end.at, out);
+        }
+    }
+
+    /// It is gone: everything that is left comes out.
+    pub(super) fn close(mut self, at: KernelTime, out: &mut Vec<Exchange>) -> ConnStats {
+        if let Protocol::Http1(http) = &mut self.protocol {
+            http.close(at, out);
+        }
+        self.take_stats()
+    }
+
+    fn bytes(
+        &mut self,
+        direction: Direction,
+        bytes: Bytes,
+        at: KernelTime,
+        limits: HttpLimits,
+        out: &mut Vec<Exchange>,
+    ) {
+        match &mut self.protocol {
+            Protocol::Http1(http) => {
+                http.data(side(http.leg(), direction), bytes, at, out);
+                if http.is_opaque() {
+                    self.become_opaque();
+                }
+            }
+            Protocol::Undecided { speaker, seen } => {
+                // The client speaks first, so the other direction's first bytes say that this is no HTTP from its start.
+                if *speaker.get_or_insert(direction) != direction {
+                    self.stats.not_http += 1;
+                    self.become_opaque();
+                    return;
+                }
+                let bytes = if seen.is_empty() {
+                    bytes
+                } else {
+                    seen.extend_from_slice(&bytes);
+                    std::mem::take(seen).freeze()
+                };
+                let detection = detect(&bytes);
+                match detection {
+                    Detection::Undecided if bytes.len() < DETECTION_BYTES => seen.extend_from_slice(&bytes),
+                    Detection::Request => self.begin_http1(direction, bytes, at, limits, out),
+                    Detection::Http2
+                    | Detection::Tls
+                    | Detection::Response
+                    | Detection::Other
+                    | Detection::Undecided => self.give_up(detection),
+                }
+            }
+            Protocol::Joined => match detect(&bytes) {
+                Detection::Request => self.begin_http1(direction, bytes, at, limits, out),
+                unreadable @ (Detection::Http2 | Detection::Tls) => self.give_up(unreadable),
+                Detection::Response | Detection::Other | Detection::Undecided => {
+                    self.stats.http.skipped_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                }
+            },
+            Protocol::Opaque => {}
+        }
+    }
+
+    fn begin_http1(
+        &mut self,
+        direction: Direction,
+        bytes: Bytes,
+        at: KernelTime,
+        limits: HttpLimits,
+        out: &mut Vec<Exchange>,
+    ) {
+        let leg = match direction {
+            Direction::Ingress => Leg::Downstream,
+            Direction::Egress => Leg::Upstream,
+        };
+        let mut http = Http1::new(self.info, leg, limits);
+        http.data(Side::Request, bytes, at, out);
+        self.protocol = Protocol::Http1(Box::new(http));
+    }
+
+    fn give_up(&mut self, what: Detection) {
+        match what {
+            Detection::Http2 => self.stats.http2 += 1,
+            Detection::Tls => self.stats.ciphertext += 1,
+            Detection::Request | Detection::Response | Detection::Other | Detection::Undecided => {
+                self.stats.not_http += 1;
+            }
+        }
+        self.become_opaque();
+    }
+
+    fn become_opaque(&mut self) {
+        if let Protocol::Http1(http) = &mut self.protocol {
+            self.stats.http.add(&http.take_stats());
+        }
+        self.protocol = Protocol::Opaque;
+    }
+
+    fn hole(&mut self, direction: Direction, bytes: u64, at: KernelTime, out: &mut Vec<Exchange>) {
+        if bytes == 0 {
+            return;
+        }
+        self.stats.holes += 1;
+        self.stats.hole_bytes = self.stats.hole_bytes.saturating_add(bytes);
+        match &mut self.protocol {
+            Protocol::Http1(http) => http.hole(side(http.leg(), direction), bytes, at, out),
+            // The start is lost: what comes next may be anywhere in a message.
+            Protocol::Undecided { .. } => self.protocol = Protocol::Joined,
+            Protocol::Joined | Protocol::Opaque => {}
+        }
+    }
+
+    const fn stream(&mut self, direction: Direction) -> &mut Stream {
+        match direction {
+            Direction::Ingress => &mut self.ingress,
+            Direction::Egress => &mut self.egress,
+        }
+    }
+}
+
+const fn side(leg: Leg, direction: Direction) -> Side {
+    match (leg, direction) {
+        (Leg::Downstream, Direction::Ingress) | (Leg::Upstream, Direction::Egress) => Side::Request,
+        (Leg::Downstream, Direction::Egress) | (Leg::Upstream, Direction::Ingress) => Side::Response,
+    }
+}

@@ -1,0 +1,560 @@
+//! HTTP/1.0 and 1.1 on one connection: both directions, from any segmentation, with holes.
+//!
+//! In: pieces of the request direction and of the response direction, in the order of the gateway's calls. Out:
+//! [`Exchange`]s, in the order of their requests. Deliberately absent: which bytes are HTTP at all (`detect`), positions
+//! (`conn`).
+//!
+//! How holes are survived. A hole in a body whose length is known costs that body's completeness and nothing else. Any
+//! other hole costs the message that it falls into: the reader of that direction then waits for a call that begins
+//! like a head. Pairing relies on what gateways do: by the time that a gateway *reads* on from a connection after a hole,
+//! it has answered what it had read before. Where that does not settle which response belongs to which request, the
+//! exchange says [`Outcome::HeadLost`] rather than guess.
+
+mod body;
+mod framing;
+mod head;
+mod slot;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use self::body::BodyBuilder;
+use self::framing::{Framing, Step};
+use self::head::{HeadEnd, ResponseHead};
+use self::slot::Slot;
+use crate::capture::event::KernelTime;
+use crate::http::detect::{Detection, detect};
+use crate::http::exchange::{ConnInfo, Exchange, Leg, Outcome};
+
+/// Bounds of one connection's parser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Longest head, bytes; a longer one is given up.
+    pub head_bytes: usize,
+    /// Most header fields of one head, at most [`head::FIELDS`].
+    pub fields: usize,
+    /// Bytes kept of one body on the client's leg.
+    pub body_bytes: usize,
+    /// Most requests that may wait for their response (pipelining).
+    pub pipelined: usize,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            head_bytes: 64 << 10,
+            fields: head::FIELDS,
+            body_bytes: 256 << 10,
+            pipelined: 256,
+        }
+    }
+}
+
+/// What the parser met, for the table's counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HttpStats {
+    /// Heads that were given up: malformed, or longer than the bound.
+    pub bad_heads: u64,
+    /// Bodies whose chunk framing was malformed or lost in a hole.
+    pub lost_framings: u64,
+    /// Times that a direction found its next head after it had lost its place.
+    pub resyncs: u64,
+    /// Bytes passed over while looking for a head.
+    pub skipped_bytes: u64,
+    /// Responses whose request was never seen.
+    pub unpaired_responses: u64,
+    /// Connections that changed protocol.
+    pub upgrades: u64,
+}
+
+impl HttpStats {
+    /// Adds the counters of `other`.
+    pub const fn add(&mut self, other: &Self) {
+        self.bad_heads += other.bad_heads;
+        self.lost_framings += other.lost_framings;
+        self.resyncs += other.resyncs;
+        self.skipped_bytes = self.skipped_bytes.saturating_add(other.skipped_bytes);
+        self.unpaired_responses += other.unpaired_responses;
+        self.upgrades += other.upgrades;
+    }
+}
+
+/// Which half of the conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client's messages.
+    Request,
+    /// The server's.
+    Response,
+}
+
+/// What a direction does with its next byte.
+#[derive(Debug)]
+enum State {
+    /// It belongs to a head.
+    Head,
+    /// It belongs to the current message's body.
+    Body(Framing),
+    /// It is passed over until a call begins like a head.
+    Resync,
+}
+
+/// One direction.
+#[derive(Debug)]
+struct Half {
+    state: State,
+    /// An unfinished head.
+    head: BytesMut,
+    /// How much of `head` has been searched for its end.
+    searched: usize,
+    /// When the first byte of the current head moved.
+    started: KernelTime,
+}
+
+impl Half {
+    fn new() -> Self {
+        Self {
+            state: State::Head,
+            head: BytesMut::new(),
+            searched: 0,
+            started: KernelTime(0),
+        }
+    }
+
+    fn forget_head(&mut self) {
+        self.head = BytesMut::new();
+        self.searched = 0;
+    }
+}
+
+/// The parser of one connection.
+#[derive(Debug)]
+pub struct Http1 {
+    limits: HttpLimits,
+    conn: ConnInfo,
+    leg: Leg,
+    requests: Half,
+    responses: Half,
+    /// Requests in order; the newest is the one being read, the oldest the one being answered.
+    slots: VecDeque<Slot>,
+    /// The response being read belongs to no slot and is thrown away.
+    discarding: bool,
+    /// No more HTTP follows.
+    opaque: bool,
+    /// A request was seen, so a response without one is a loss and not just the past.
+    saw_request: bool,
+    stats: HttpStats,
+}
+
+impl Http1 {
+    /// A parser that stands before the first head of a connection.
+    #[must_use]
+    pub fn new(conn: ConnInfo, leg: Leg, limits: HttpLimits) -> Self {
+        Self {
+            limits,
+            conn,
+            leg,
+            requests: Half::new(),
+            responses: Half::new(),
+            slots: VecDeque::new(),
+            discarding: false,
+            opaque: false,
+            saw_request: false,
+            stats: HttpStats::default(),
+        }
+    }
+
+    /// Which leg this connection is.
+    #[must_use]
+    pub const fn leg(&self) -> Leg {
+        self.leg
+    }
+
+    /// Whether the connection changed protocol, so that nothing more can be read from it.
+    #[must_use]
+    pub const fn is_opaque(&self) -> bool {
+        self.opaque
+    }
+
+    /// What was met since the last call; resets.
+    pub fn take_stats(&mut self) -> HttpStats {
+        std::mem::take(&mut self.stats)
+    }
+
+    /// Takes the bytes of one call, or the next part of them.
+    pub fn data(&mut self, side: Side, mut bytes: Bytes, at: KernelTime, out: &mut Vec<Exchange>) {
+        if self.is_resyncing(side) && !self.resync(side, &bytes, out) {
+            return;
+        }
+        while !bytes.is_empty() && !self.opaque {
+            match &self.half(side).state {
+                State::Head => self.read_head(side, &mut bytes, at, out),
+                State::Body(_) => self.read_body(side, &mut bytes, at, out),
+                State::Resync => {
+                    self.stats.skipped_bytes = self.stats.skipped_bytes.saturating_add(len(&bytes));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes bytes that moved unseen.
+    pub fn hole(&mut self, side: Side, mut hole: u64, at: KernelTime, out: &mut Vec<Exchange>) {
+        while hole > 0 && !self.opaque {
+            match &mut self.half_mut(side).state {
+                State::Head => {
+                    self.lose_head(side, out);
+                    return;
+                }
+                State::Body(framing) => {
+                    let step = framing.skip(hole);
+                    self.apply_hole(side, &step, at, out);
+                    hole -= step.taken.min(hole);
+                    if step.taken == 0 && !step.ended {
+                        return;
+                    }
+                }
+                State::Resync => {
+                    self.stats.skipped_bytes = self.stats.skipped_bytes.saturating_add(hole);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One side will send no more.
+    pub fn end(&mut self, side: Side, at: KernelTime, out: &mut Vec<Exchange>) {
+        if self.opaque {
+            return;
+        }
+        if let State::Body(framing) = &self.half(side).state {
+            let complete = framing.ends_with_the_connection();
+            self.finish_message(side, complete, at, out);
+        }
+        self.half_mut(side).forget_head();
+        self.half_mut(side).state = State::Resync;
+        match side {
+            Side::Request => {
+                if let Some(slot) = self.slots.back_mut() {
+                    slot.end_request();
+                }
+                self.emit_ready(out);
+            }
+            Side::Response => self.emit_all(out),
+        }
+    }
+
+    /// The connection is gone, or was given up: everything that is left comes out as it is.
+    pub fn close(&mut self, at: KernelTime, out: &mut Vec<Exchange>) {
+        self.end(Side::Response, at, out);
+        self.emit_all(out);
+    }
+
+    fn read_head(&mut self, side: Side, bytes: &mut Bytes, at: KernelTime, out: &mut Vec<Exchange>) {
+        let limit = self.limits.head_bytes;
+        let half = self.half_mut(side);
+        if half.head.is_empty() {
+            // Empty lines before a head are no part of it.
+            let blank = bytes
+                .iter()
+                .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+                .count();
+            bytes.advance(blank);
+            if bytes.is_empty() {
+                return;
+            }
+            half.started = at;
+            // A head within one call, which is the usual one, is parsed where it lies.
+            if let HeadEnd::At(end) = head::find_end(bytes, &mut 0) {
+                let text = bytes.split_to(end);
+                self.finish_head(side, &text, at, out);
+                return;
+            }
+        }
+        let before = half.head.len();
+        half.head.extend_from_slice(bytes);
+        match head::find_end(&half.head, &mut half.searched) {
+            HeadEnd::At(end) => {
+                bytes.advance(end.saturating_sub(before));
+                let mut text = std::mem::take(&mut half.head);
+                half.searched = 0;
+                text.truncate(end);
+                self.finish_head(side, &text, at, out);
+            }
+            HeadEnd::NotYet => {
+                bytes.clear();
+                if half.head.len() > limit {
+                    self.stats.bad_heads += 1;
+                    self.lose_head(side, out);
+                }
+            }
+        }
+    }
+
+    fn finish_head(&mut self, side: Side, text: &[u8], at: KernelTime, out: &mut Vec<Exchange>) {
+        if text.len() > self.limits.head_bytes {
+            self.stats.bad_heads += 1;
+            self.lose_head(side, out);
+            return;
+        }
+        match side {
+            Side::Request => match head::parse_request(text, self.limits.fields) {
+                Some(request) => {
+                    let framing = framing::of_request(&request);
+                    self.begin_request();
+                    let body = BodyBuilder::new(self.body_limit());
+                    self.slots
+                        .push_back(Slot::new(request, body, self.requests.started, at));
+                    self.saw_request = true;
+                    self.shed_pipelined(out);
+                    self.begin_body(side, framing, at, out);
+                }
+                None => {
+                    self.stats.bad_heads += 1;
+                    self.lose_head(side, out);
+                }
+            },
+            Side::Response => match head::parse_response(text, self.limits.fields) {
+                Some(response) => self.begin_response(response, at, out),
+                None => {
+                    self.stats.bad_heads += 1;
+                    self.lose_head(side, out);
+                }
+            },
+        }
+    }
+
+    /// The gateway reads a new request, so it has answered everything whose response was lost.
+    fn begin_request(&mut self) {
+        for slot in &mut self.slots {
+            slot.give_up_lost();
+        }
+    }
+
+    fn begin_response(&mut self, response: ResponseHead, at: KernelTime, out: &mut Vec<Exchange>) {
+        // RFC 9110 section 15.2: interim responses, of which only 101 is final for HTTP.
+        if (100..200).contains(&response.status) && response.status != 101 {
+            self.responses.state = State::Head;
+            return;
+        }
+        let body = BodyBuilder::new(self.body_limit());
+        let started = self.responses.started;
+        let Some(slot) = self.slots.front_mut().filter(|slot| slot.takes_a_response()) else {
+            let framing = framing::of_response(&response, None);
+            self.stats.unpaired_responses += 1;
+            if self.slots.is_empty() && self.saw_request {
+                // A request was lost: say so, with the answer that it got.
+                let mut slot = Slot::lost_request();
+                slot.begin_response(response, body, started, at);
+                self.slots.push_back(slot);
+            } else {
+                self.discarding = true;
+            }
+            self.begin_body(Side::Response, framing, at, out);
+            return;
+        };
+        let framing = framing::of_response(&response, slot.method());
+        let upgrades = framing.is_tunnel();
+        slot.begin_response(response, body, started, at);
+        if upgrades {
+            slot.upgrade();
+            self.stats.upgrades += 1;
+            self.opaque = true;
+            self.requests.forget_head();
+            self.emit_all(out);
+            return;
+        }
+        self.begin_body(Side::Response, framing, at, out);
+    }
+
+    fn begin_body(&mut self, side: Side, framing: Framing, at: KernelTime, out: &mut Vec<Exchange>) {
+        if framing.is_empty() {
+            self.half_mut(side).state = State::Head;
+            self.finish_message(side, true, at, out);
+        } else {
+            self.half_mut(side).state = State::Body(framing);
+        }
+    }
+
+    fn read_body(&mut self, side: Side, bytes: &mut Bytes, at: KernelTime, out: &mut Vec<Exchange>) {
+        // The message is looked up once for the call, not for each chunk of the body.
+        let (half, body) = match side {
+            Side::Request => (
+                &mut self.requests,
+                self.slots.back_mut().and_then(Slot::request_body),
+            ),
+            Side::Response if self.discarding => (&mut self.responses, None),
+            Side::Response => (
+                &mut self.responses,
+                self.slots.front_mut().and_then(Slot::response_body),
+            ),
+        };
+        let State::Body(framing) = &mut half.state else {
+            return;
+        };
+        let mut body = body;
+        let mut last = Step::default();
+        while !bytes.is_empty() {
+            let step = framing.read(bytes);
+            if let Some(body) = body.as_deref_mut() {
+                body.push(step.data_of(bytes), step.taken, at);
+            }
+            bytes.advance(usize::try_from(step.taken).unwrap_or(usize::MAX).min(bytes.len()));
+            last = step;
+            if last.ended || last.lost {
+                break;
+            }
+        }
+        if last.ended {
+            half.state = State::Head;
+            self.finish_message(side, true, at, out);
+        } else if last.lost {
+            self.lose_framing(side, at, out);
+        }
+    }
+
+    fn apply_hole(&mut self, side: Side, step: &Step, at: KernelTime, out: &mut Vec<Exchange>) {
+        if let Some(body) = self.body(side) {
+            body.push_hole(step.taken, at);
+        }
+        if step.ended {
+            self.half_mut(side).state = State::Head;
+            self.finish_message(side, true, at, out);
+        } else if step.lost {
+            self.lose_framing(side, at, out);
+        }
+    }
+
+    fn body(&mut self, side: Side) -> Option<&mut BodyBuilder> {
+        match side {
+            Side::Request => self.slots.back_mut()?.request_body(),
+            Side::Response if self.discarding => None,
+            Side::Response => self.slots.front_mut()?.response_body(),
+        }
+    }
+
+    /// The current message of `side` ended. `complete`: as its framing said.
+    fn finish_message(&mut self, side: Side, complete: bool, at: KernelTime, out: &mut Vec<Exchange>) {
+        match side {
+            Side::Request => {
+                if let Some(slot) = self.slots.back_mut() {
+                    slot.finish_request(complete, at);
+                }
+            }
+            Side::Response if self.discarding => self.discarding = false,
+            Side::Response => {
+                if let Some(slot) = self.slots.front_mut() {
+                    slot.finish_response(complete, at);
+                }
+            }
+        }
+        self.emit_ready(out);
+    }
+
+    /// The current body cannot be followed any further.
+    fn lose_framing(&mut self, side: Side, at: KernelTime, out: &mut Vec<Exchange>) {
+        self.stats.lost_framings += 1;
+        self.half_mut(side).state = State::Resync;
+        self.finish_message(side, false, at, out);
+    }
+
+    /// The head that should be here is lost, wholly or in part.
+    fn lose_head(&mut self, side: Side, out: &mut Vec<Exchange>) {
+        self.half_mut(side).forget_head();
+        self.half_mut(side).state = State::Resync;
+        match side {
+            Side::Request => {
+                if self.saw_request || !self.slots.is_empty() {
+                    self.begin_request();
+                }
+                self.saw_request = true;
+                self.slots.push_back(Slot::lost_request());
+                self.shed_pipelined(out);
+            }
+            Side::Response => {
+                // Which of several requests the lost head answered cannot be known.
+                for slot in &mut self.slots {
+                    slot.lose_response();
+                }
+            }
+        }
+        self.emit_ready(out);
+    }
+
+    const fn is_resyncing(&self, side: Side) -> bool {
+        matches!(self.half(side).state, State::Resync) && !self.opaque
+    }
+
+    /// Looks whether a call begins like a head. `false`: it does not, and its bytes are passed over.
+    fn resync(&mut self, side: Side, bytes: &Bytes, out: &mut Vec<Exchange>) -> bool {
+        let expected = match side {
+            Side::Request => Detection::Request,
+            Side::Response => Detection::Response,
+        };
+        if detect(bytes) != expected {
+            self.stats.skipped_bytes = self.stats.skipped_bytes.saturating_add(len(bytes));
+            return false;
+        }
+        self.stats.resyncs += 1;
+        self.half_mut(side).state = State::Head;
+        if side == Side::Request {
+            self.begin_request();
+            self.emit_ready(out);
+        }
+        true
+    }
+
+    fn emit_ready(&mut self, out: &mut Vec<Exchange>) {
+        while let Some(slot) = self.slots.pop_front_if(|slot| slot.is_ready()) {
+            out.push(slot.into_exchange(self.conn, self.leg));
+        }
+    }
+
+    fn emit_all(&mut self, out: &mut Vec<Exchange>) {
+        self.discarding = false;
+        out.extend(
+            self.slots
+                .drain(..)
+                .map(|slot| slot.into_exchange(self.conn, self.leg)),
+        );
+    }
+
+    fn shed_pipelined(&mut self, out: &mut Vec<Exchange>) {
+        while self.slots.len() > self.limits.pipelined {
+            if let Some(slot) = self.slots.pop_front() {
+                let mut exchange = slot.into_exchange(self.conn, self.leg);
+                exchange.outcome = Outcome::HeadLost;
+                out.push(exchange);
+            }
+        }
+    }
+
+    /// The upstream leg's bodies are the client's leg's, which is the one that is shipped.
+    const fn body_limit(&self) -> usize {
+        match self.leg {
+            Leg::Downstream => self.limits.body_bytes,
+            Leg::Upstream => 0,
+        }
+    }
+
+    const fn half(&self, side: Side) -> &Half {
+        match side {
+            Side::Request => &self.requests,
+            Side::Response => &self.responses,
+        }
+    }
+
+    const fn half_mut(&mut self, side: Side) -> &mut Half {
+        match side {
+            Side::Request => &mut self.requests,
+            Side::Response => &mut self.responses,
+        }
+    }
+}
+
+fn len(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}

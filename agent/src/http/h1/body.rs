@@ -1,0 +1,68 @@
+//! A body as it comes: counted whole, kept up to a bound and up to the first hole.
+
+use bytes::BytesMut;
+
+use crate::capture::event::KernelTime;
+use crate::http::exchange::Body;
+
+/// A body that is still being read.
+#[derive(Debug)]
+pub(super) struct BodyBuilder {
+    limit: usize,
+    kept: BytesMut,
+    total_bytes: u64,
+    wire_bytes: u64,
+    hole_bytes: u64,
+    /// When its newest byte moved.
+    last: Option<KernelTime>,
+}
+
+impl BodyBuilder {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            kept: BytesMut::new(),
+            total_bytes: 0,
+            wire_bytes: 0,
+            hole_bytes: 0,
+            last: None,
+        }
+    }
+
+    /// Takes body bytes that took `wire` bytes with their framing.
+    pub(super) fn push(&mut self, data: &[u8], wire: u64, at: KernelTime) {
+        self.last = Some(at);
+        self.wire_bytes = self.wire_bytes.saturating_add(wire);
+        self.total_bytes = self
+            .total_bytes
+            .saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        if self.hole_bytes == 0 {
+            let room = self.limit.saturating_sub(self.kept.len());
+            // Copied, so that a slow body does not keep whole batches of records alive.
+            self.kept.extend_from_slice(data.get(..room).unwrap_or(data));
+        }
+    }
+
+    /// Takes body bytes that moved unseen.
+    pub(super) fn push_hole(&mut self, bytes: u64, at: KernelTime) {
+        self.last = Some(at);
+        self.wire_bytes = self.wire_bytes.saturating_add(bytes);
+        self.total_bytes = self.total_bytes.saturating_add(bytes);
+        self.hole_bytes = self.hole_bytes.saturating_add(bytes);
+    }
+
+    /// When its newest byte moved; `None` if none did.
+    pub(super) const fn last(&self) -> Option<KernelTime> {
+        self.last
+    }
+
+    pub(super) fn finish(self, complete: bool) -> Body {
+        Body {
+            bytes: self.kept.freeze(),
+            total_bytes: self.total_bytes,
+            wire_bytes: self.wire_bytes,
+            hole_bytes: self.hole_bytes,
+            complete,
+        }
+    }
+}
