@@ -142,6 +142,10 @@ pub struct Http1 {
     slots: VecDeque<Slot>,
     /// The response being read belongs to no slot and is thrown away.
     discarding: bool,
+    /// Responses were lost, so that one without a request may be one that was given up already.
+    in_doubt: bool,
+    /// Responses since the newest request whose own request was not seen.
+    unasked: u32,
     /// No more HTTP follows.
     opaque: bool,
     /// A request was seen, so a response without one is a loss and not just the past.
@@ -161,6 +165,8 @@ impl Http1 {
             responses: Half::new(),
             slots: VecDeque::new(),
             discarding: false,
+            in_doubt: false,
+            unasked: 0,
             opaque: false,
             saw_request: false,
             stats: HttpStats::default(),
@@ -211,13 +217,14 @@ impl Http1 {
                 }
                 State::Body(framing) => {
                     let step = framing.skip(hole);
-                    self.apply_hole(side, &step, at, out);
                     hole -= step.taken.min(hole);
-                    if step.taken == 0 && !step.ended {
-                        return;
-                    }
+                    self.apply_hole(side, &step, at, out);
                 }
                 State::Resync => {
+                    if side == Side::Response {
+                        self.lose_responses();
+                        self.emit_ready(out);
+                    }
                     self.stats.skipped_bytes = self.stats.skipped_bytes.saturating_add(hole);
                     return;
                 }
@@ -327,10 +334,22 @@ impl Http1 {
         }
     }
 
-    /// The gateway reads a new request, so it has answered everything whose response was lost.
+    /// The gateway reads on, so it has answered everything that it had read before a hole.
     fn begin_request(&mut self) {
+        if matches!(self.responses.state, State::Resync) {
+            self.lose_responses();
+        }
         for slot in &mut self.slots {
             slot.give_up_lost();
+        }
+        self.in_doubt = false;
+        self.unasked = 0;
+    }
+
+    /// Responses are lost; which ones cannot be known, so none that is still awaited will be taken for another.
+    fn lose_responses(&mut self) {
+        for slot in &mut self.slots {
+            self.in_doubt |= slot.lose_response();
         }
     }
 
@@ -345,8 +364,9 @@ impl Http1 {
         let Some(slot) = self.slots.front_mut().filter(|slot| slot.takes_a_response()) else {
             let framing = framing::of_response(&response, None);
             self.stats.unpaired_responses += 1;
-            if self.slots.is_empty() && self.saw_request {
+            if self.slots.is_empty() && self.saw_request && !self.in_doubt {
                 // A request was lost: say so, with the answer that it got.
+                self.unasked += 1;
                 let mut slot = Slot::lost_request();
                 slot.begin_response(response, body, started, at);
                 self.slots.push_back(slot);
@@ -425,6 +445,10 @@ impl Http1 {
             self.finish_message(side, true, at, out);
         } else if step.lost {
             self.lose_framing(side, at, out);
+            if side == Side::Response {
+                self.lose_responses();
+                self.emit_ready(out);
+            }
         }
     }
 
@@ -467,19 +491,16 @@ impl Http1 {
         self.half_mut(side).state = State::Resync;
         match side {
             Side::Request => {
-                if self.saw_request || !self.slots.is_empty() {
-                    self.begin_request();
-                }
+                // A hole shows when the bytes after it come; the answers to what it held may have come before.
+                let answered_already = self.unasked > 0;
+                self.begin_request();
                 self.saw_request = true;
-                self.slots.push_back(Slot::lost_request());
-                self.shed_pipelined(out);
-            }
-            Side::Response => {
-                // Which of several requests the lost head answered cannot be known.
-                for slot in &mut self.slots {
-                    slot.lose_response();
+                if !answered_already {
+                    self.slots.push_back(Slot::lost_request());
+                    self.shed_pipelined(out);
                 }
             }
+            Side::Response => self.lose_responses(),
         }
         self.emit_ready(out);
     }

@@ -130,11 +130,12 @@ impl Slot {
         }
     }
 
-    /// The response's head is lost, if it has not come.
-    pub(super) fn lose_response(&mut self) {
+    /// The response's head is lost, if it has not come. Says whether it is.
+    pub(super) fn lose_response(&mut self) -> bool {
         if self.response_progress == Progress::Awaited {
             self.response_progress = Progress::Lost;
         }
+        self.response_progress == Progress::Lost
     }
 
     /// No response will come any more if none could be told apart so far.
