@@ -8,7 +8,7 @@ use kongtap_common::record::ConnId;
 use super::stats::ConnStats;
 use super::stream::Stream;
 use crate::capture::event::{ConnEnd, ConnOpen, DataChunk, Direction, KernelTime};
-use crate::http::detect::{DETECTION_BYTES, Detection, detect};
+use crate::http::detect::{DETECTION_BYTES, Detection, detect, detect_joining};
 use crate::http::exchange::{ConnInfo, Exchange, Leg};
 use crate::http::h1::{Http1, HttpLimits, Side};
 
@@ -170,7 +170,7 @@ impl Connection {
                     | Detection::Undecided => self.give_up(detection),
                 }
             }
-            Protocol::Joined => match detect(&bytes) {
+            Protocol::Joined => match detect_joining(&bytes) {
                 Detection::Request => self.begin_http1(direction, bytes, at, limits, out),
                 unreadable @ (Detection::Http2 | Detection::Tls) => self.give_up(unreadable),
                 Detection::Response | Detection::Other | Detection::Undecided => {

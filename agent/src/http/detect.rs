@@ -69,6 +69,44 @@ pub fn detect(bytes: &[u8]) -> Detection {
     }
 }
 
+/// The same in the middle of a connection, where the start of the call may be the middle of a word: only well-known methods
+/// are taken for the start of a request.
+#[must_use]
+pub fn detect_joining(bytes: &[u8]) -> Detection {
+    match detect(bytes) {
+        Detection::Request if !starts_with_known_method(bytes) => Detection::Other,
+        detection => detection,
+    }
+}
+
+fn starts_with_known_method(bytes: &[u8]) -> bool {
+    let mut words = bytes
+        .split(|byte| matches!(byte, b' ' | b'\r' | b'\n'))
+        .filter(|word| !word.is_empty());
+    words.next().is_some_and(|method| KNOWN_METHODS.contains(&method))
+}
+
+/// The methods that nginx knows by name (src/http/ngx_http_request.h), and `PURGE`.
+const KNOWN_METHODS: &[&[u8]] = &[
+    b"GET",
+    b"HEAD",
+    b"POST",
+    b"PUT",
+    b"DELETE",
+    b"PATCH",
+    b"OPTIONS",
+    b"TRACE",
+    b"CONNECT",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"MKCOL",
+    b"COPY",
+    b"MOVE",
+    b"LOCK",
+    b"UNLOCK",
+    b"PURGE",
+];
+
 const fn is_method_byte(byte: u8) -> bool {
     matches!(byte, b'A'..=b'Z' | b'_' | b'-')
 }
@@ -92,7 +130,7 @@ fn starts_with(bytes: &[u8], prefix: &[u8]) -> Prefix {
 #[cfg(test)]
 mod tests {
     use super::Detection::{Http2, Other, Request, Response, Tls, Undecided};
-    use super::{Detection, detect};
+    use super::{Detection, detect, detect_joining};
 
     #[track_caller]
     fn check(bytes: &[u8], expected: Detection) {
@@ -133,5 +171,19 @@ mod tests {
         }
         check(&[b'A'; 32], Undecided);
         check(&[b'A'; 33], Other);
+    }
+
+    #[test]
+    fn in_the_middle_of_a_connection_only_known_methods_begin_a_request() {
+        for (bytes, expected) in [
+            (&b"POST / HTTP/1.1\r\n"[..], Request),
+            (b"\r\nDELETE / HTTP/1.1\r\n", Request),
+            (b"OST / HTTP/1.1\r\n", Other),
+            (b"MYMETHOD / HTTP/1.1\r\n", Other),
+            (b"HTTP/1.1 200 OK\r\n", Response),
+            (b"PO", Undecided),
+        ] {
+            assert_eq!(detect_joining(bytes), expected, "{}", bytes.escape_ascii());
+        }
     }
 }

@@ -26,7 +26,7 @@ use self::framing::{Framing, Step};
 use self::head::{HeadEnd, ResponseHead};
 use self::slot::Slot;
 use crate::capture::event::KernelTime;
-use crate::http::detect::{Detection, detect};
+use crate::http::detect::{DETECTION_BYTES, Detection, detect_joining};
 use crate::http::exchange::{ConnInfo, Exchange, Leg, Outcome};
 
 /// Bounds of one connection's parser.
@@ -192,8 +192,11 @@ impl Http1 {
 
     /// Takes the bytes of one call, or the next part of them.
     pub fn data(&mut self, side: Side, mut bytes: Bytes, at: KernelTime, out: &mut Vec<Exchange>) {
-        if self.is_resyncing(side) && !self.resync(side, &bytes, out) {
-            return;
+        if self.is_resyncing(side) {
+            let Some(found) = self.resync(side, bytes, out) else {
+                return;
+            };
+            bytes = found;
         }
         while !bytes.is_empty() && !self.opaque {
             match &self.half(side).state {
@@ -221,6 +224,7 @@ impl Http1 {
                     self.apply_hole(side, &step, at, out);
                 }
                 State::Resync => {
+                    self.half_mut(side).forget_head();
                     if side == Side::Response {
                         self.lose_responses();
                         self.emit_ready(out);
@@ -509,15 +513,31 @@ impl Http1 {
         matches!(self.half(side).state, State::Resync) && !self.opaque
     }
 
-    /// Looks whether a call begins like a head. `false`: it does not, and its bytes are passed over.
-    fn resync(&mut self, side: Side, bytes: &Bytes, out: &mut Vec<Exchange>) -> bool {
-        let expected = match side {
-            Side::Request => Detection::Request,
-            Side::Response => Detection::Response,
+    /// Looks whether a call begins like a head. `None`: it does not, or not yet.
+    fn resync(&mut self, side: Side, bytes: Bytes, out: &mut Vec<Exchange>) -> Option<Bytes> {
+        let half = self.half_mut(side);
+        let bytes = if half.head.is_empty() {
+            bytes
+        } else {
+            half.head.extend_from_slice(&bytes);
+            std::mem::take(&mut half.head).freeze()
         };
-        if detect(bytes) != expected {
-            self.stats.skipped_bytes = self.stats.skipped_bytes.saturating_add(len(bytes));
-            return false;
+        let is_head = match (side, detect_joining(&bytes)) {
+            (Side::Request, Detection::Request) | (Side::Response, Detection::Response) => true,
+            (_, Detection::Undecided) if bytes.len() < DETECTION_BYTES => {
+                half.head.extend_from_slice(&bytes);
+                return None;
+            }
+            _ => false,
+        };
+        if !is_head {
+            self.stats.skipped_bytes = self.stats.skipped_bytes.saturating_add(len(&bytes));
+            if side == Side::Response {
+                // They may have been, or have held, any response that is awaited.
+                self.lose_responses();
+                self.emit_ready(out);
+            }
+            return None;
         }
         self.stats.resyncs += 1;
         self.half_mut(side).state = State::Head;
@@ -525,7 +545,7 @@ impl Http1 {
             self.begin_request();
             self.emit_ready(out);
         }
-        true
+        Some(bytes)
     }
 
     fn emit_ready(&mut self, out: &mut Vec<Exchange>) {
