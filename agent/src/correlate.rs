@@ -195,7 +195,7 @@ impl Correlator {
             // The first to come keeps its claim on the legs.
             self.counters.duplicate_ids += 1;
             out.push(alone(client, Some(key.id)));
-        } else if is_answered(&client, self.upstream.of(&key)) {
+        } else if is_answered(&client, &self.upstream, &key) {
             self.release(&key, client, out);
         } else if was_proxied(&client) || self.upstream.contains(&key) {
             self.waiting.put(key, now, client);
@@ -220,7 +220,7 @@ impl Correlator {
         let completes = self
             .waiting
             .of(&key)
-            .any(|client| is_answered(client, self.upstream.of(&key)));
+            .any(|client| is_answered(client, &self.upstream, &key));
         if completes {
             for client in self.waiting.take(&key) {
                 self.release(&key, client, out);
@@ -275,30 +275,30 @@ fn key_of(exchange: &Exchange) -> Option<Key> {
         Leg::Upstream => exchange.request.as_ref().map(|request| &request.headers),
     };
     let id = headers?.first(REQUEST_ID)?;
-    (1..=REQUEST_ID_BYTES_MAX)
-        .contains(&id.len())
-        .then(|| Key {
-            worker: exchange.conn.id.tgid,
-            id: id.clone(),
-        })
+    (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()).then(|| Key {
+        worker: exchange.conn.id.tgid,
+        id: id.clone(),
+    })
 }
 
-/// Whether the response shows that an upstream was tried: Kong sets these two only then (Kong 3.9.0,
-/// `kong/runloop/handler.lua`; both can be switched off with `headers`).
+/// Whether the response shows that an upstream was tried: Kong sets these two only then, on its own 502 as well
+/// (`testdata/kong-3.9.1/transcript.txt`). Both can be switched off in Kong with `headers`.
 fn was_proxied(client: &Exchange) -> bool {
     client.response.as_ref().is_some_and(|response| {
         response.headers.contains("Via") || response.headers.contains("X-Kong-Upstream-Latency")
     })
 }
 
-/// Whether the newest of `legs` is the attempt that served `client`. One without a response is a failed attempt: unless
+/// Whether the newest leg of `key` is the attempt that served `client`. One without a response is a failed attempt: unless
 /// the client got an error for it, the attempt that succeeded is still to come.
-fn is_answered<'a>(client: &Exchange, legs: impl Iterator<Item = &'a Exchange>) -> bool {
+fn is_answered(client: &Exchange, upstream: &Shelf<Exchange>, key: &Key) -> bool {
     let got_error = client
         .response
         .as_ref()
         .is_some_and(|response| response.status >= GATEWAY_ERROR_STATUS_MIN);
-    legs.max_by_key(|leg| request_start(leg))
+    upstream
+        .of(key)
+        .max_by_key(|leg| request_start(leg))
         .is_some_and(|newest| got_error || newest.response.is_some())
 }
 

@@ -8,9 +8,9 @@
 use crate::correlate::JoinedExchange;
 use crate::http::headers::{Header, Headers};
 
-/// Names that nginx sets, rewrites or drops towards the upstream whatever the request's header list says (Kong 3.9.0,
-/// `kong/templates/nginx_kong.lua`; RFC 9110, section 7.6.1). For these the upstream leg is no witness: the client's lines stay and the
-/// upstream's are ignored.
+/// Names that nginx sets, rewrites or drops towards the upstream whatever the request's header list says: those of Kong's
+/// `proxy_set_header` lines (Kong 3.9.0, `kong/templates/nginx_kong.lua`) and the hop-by-hop and framing fields (RFC 9110, section
+/// 7.6.1). For these the upstream leg is no witness: the client's lines stay and the upstream's are ignored.
 const HANDLED_BY_NGINX: [&str; 18] = [
     "Connection",
     "Content-Length",
@@ -40,11 +40,7 @@ pub fn plugin_view(joined: &JoinedExchange) -> Headers {
     let sent = joined.client.request.as_ref().map(|request| &request.headers);
     let sent = sent.map_or(&[][..], |headers| headers.0.as_slice());
     // A retry repeats the request, so any attempt would do; the answer's is the one that the plugins ran last for.
-    let passed_on = joined
-        .upstream
-        .iter()
-        .rev()
-        .find_map(|leg| leg.request.as_ref());
+    let passed_on = joined.upstream.iter().rev().find_map(|leg| leg.request.as_ref());
     let Some(passed_on) = passed_on else {
         return Headers(sent.to_vec());
     };
