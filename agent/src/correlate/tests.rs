@@ -290,6 +290,15 @@ fn the_oldest_make_room() {
         ],
     );
     check(
+        "a leg that had to go leaves no trace",
+        vec![
+            (0, Offer(leg(1, "a")), &[]),
+            (1000, Step::Sweep, &["orphan 1"]),
+            (1000, Offer(refused(10, "a")), &["10<"]),
+        ],
+        &[("answered_by_gateway", 1), ("orphans", 1)],
+    );
+    check(
         "waiting clients",
         vec![
             (0, Offer(failed_leg(1, "a")), &[]),
