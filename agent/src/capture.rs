@@ -4,3 +4,8 @@
 //! descriptors; everything after it also runs from a recording.
 
 pub mod event;
+pub mod gateways;
+pub mod host;
+pub mod libraries;
+pub mod sockets;
+pub mod symbols;
