@@ -1,13 +1,12 @@
 //! A real nginx for tests: started on a loopback port of its own, ended with its whole family when dropped.
 
-use std::cell::RefCell;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::facts::{self, ProcessFacts};
+use super::facts::{self, ProcessFacts, StatFacts};
 use super::{Pid, classify};
 use crate::capture::event::KernelTime;
 use crate::clock;
@@ -41,12 +40,10 @@ pub enum Processes {
 /// A running nginx.
 #[derive(Debug)]
 pub struct Nginx {
-    child: Child,
+    master: Pid,
     processes: Processes,
     directory: tempfile::TempDir,
     address: SocketAddr,
-    /// Masters to end with it.
-    adopted: RefCell<Vec<Pid>>,
 }
 
 impl Nginx {
@@ -77,9 +74,9 @@ impl Nginx {
             Processes::MasterAndWorkers(workers) => format!("worker_processes {workers};"),
             Processes::Single => "master_process off;".to_owned(),
         };
-        // `daemon off` would make an upgrade's master a daemon's child all the same, but keeps this one ours.
+        // A daemon, as only one that has left its parent obeys USR2.
         let configuration = format!(
-            "daemon off; {division} pid {path}/pid; error_log {path}/error.log;\n\
+            "{division} pid {path}/pid; error_log {path}/error.log;\n\
              events {{}}\n\
              http {{ access_log off; client_body_temp_path {path}/a; proxy_temp_path {path}/b; fastcgi_temp_path {path}/c;\n\
              uwsgi_temp_path {path}/d; scgi_temp_path {path}/e;\n\
@@ -87,30 +84,35 @@ impl Nginx {
         );
         std::fs::write(directory.path().join("nginx.conf"), configuration).expect("configuration");
         // By its full path, as an upgrade runs it again without a search.
-        let child = Command::new(executable().expect("checked before"))
+        let launcher = Command::new(executable().expect("checked before"))
             .arg("-p")
             .arg(directory.path())
             .args(["-c", "nginx.conf"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()
-            .expect("nginx starts");
-        let nginx = Self {
-            child,
+            .status()
+            .expect("nginx runs");
+        assert!(launcher.success(), "nginx starts: {launcher}");
+        let mut master = None;
+        until("nginx to write its pid", || {
+            let text = std::fs::read_to_string(directory.path().join("pid")).unwrap_or_default();
+            master = text.trim_end().parse().ok().map(Pid);
+            master.is_some()
+        });
+        until("nginx to listen", || TcpStream::connect(address).is_ok());
+        Self {
+            master: master.expect("just read"),
             processes,
             directory,
             address,
-            adopted: RefCell::default(),
-        };
-        until("nginx to listen", || TcpStream::connect(address).is_ok());
-        nginx
+        }
     }
 
     /// Its master, or only process.
     #[must_use]
-    pub fn pid(&self) -> Pid {
-        Pid(self.child.id())
+    pub const fn pid(&self) -> Pid {
+        self.master
     }
 
     /// Where it listens.
@@ -145,11 +147,6 @@ impl Nginx {
         kill(name, self.pid());
     }
 
-    /// Takes over a master that an upgrade started.
-    pub fn adopt(&self, master: Pid) {
-        self.adopted.borrow_mut().push(master);
-    }
-
     /// Opens a connection and sends half a request, which keeps a worker from ending.
     ///
     /// # Panics
@@ -176,28 +173,19 @@ impl Nginx {
         Self::start_in(directory, self.processes, self.address)
     }
 
-    fn end(&mut self) {
-        let masters: Vec<Pid> = self.adopted.take().into_iter().chain([self.pid()]).collect();
-        // Workers that a killed master left have no parent to find them by; their executable's prefix would not tell
-        // either, so they are noted by the connection between title and open log.
+    fn end(&self) {
+        // Whatever keeps its log open is its own, also workers that a killed master left.
         let log = self.directory.path().join("error.log");
-        let family = facts::all_processes().unwrap_or_default();
-        let strays = family
-            .iter()
-            .filter(|process| facts::standard_error(process.id.pid).as_ref() == Some(&log));
-        let strays: Vec<Pid> = strays.map(|process| process.id.pid).collect();
-        for pid in masters.iter().chain(&strays) {
-            if *pid != self.pid() || self.child.try_wait().is_ok_and(|status| status.is_none()) {
-                kill("TERM", *pid);
-            }
+        let mut family = facts::all_processes().unwrap_or_default();
+        family.retain(|process| facts::standard_error(process.id.pid).as_ref() == Some(&log));
+        for process in &family {
+            kill("TERM", process.id.pid);
         }
-        let ended = self.child.wait();
-        assert!(ended.is_ok(), "nginx was waited for");
-        for pid in strays {
-            until("a process of nginx's to end", || {
-                ProcessFacts::read(pid).is_none()
-            });
-        }
+        until("nginx to end", || {
+            family
+                .iter()
+                .all(|process| StatFacts::read(process.id.pid).is_none_or(|now| now.id != process.id))
+        });
     }
 }
 
@@ -224,8 +212,6 @@ fn kill(signal: &str, pid: Pid) {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        if self.child.try_wait().is_ok_and(|status| status.is_none()) || self.directory.path().exists() {
-            self.end();
-        }
+        self.end();
     }
 }
