@@ -199,4 +199,6 @@ pub fn openssl_version(file: &[u8]) -> Option<String> {
 }
 
 #[cfg(test)]
+pub mod made_elf;
+#[cfg(test)]
 mod tests;
