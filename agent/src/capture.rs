@@ -6,3 +6,8 @@
 pub mod event;
 pub mod late;
 pub mod recording;
+pub mod gateways;
+pub mod host;
+pub mod libraries;
+pub mod sockets;
+pub mod symbols;
