@@ -16,7 +16,7 @@ mod kong;
 pub mod redact;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

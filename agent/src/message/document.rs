@@ -73,13 +73,12 @@ impl<'a> Document<'a> {
         let request = input.joined.client.request.as_ref();
         let response = input.joined.client.response.as_ref();
         let shape = BodyShape::of(input);
-        let shown = request.map_or(RedactedBody::Shown((&[]).into()), |request| {
-            if shape.request == BodyPart::Captured {
+        let shown = match request {
+            Some(request) if shape.request == BodyPart::Captured => {
                 rules.hide_in_body(&request.headers, &request.body)
-            } else {
-                RedactedBody::Shown((&[]).into())
             }
-        });
+            Some(_) | None => RedactedBody::Shown((&[]).into()),
+        };
         let is_withheld = shown == RedactedBody::Withheld;
         Self {
             request: request.map(|request| request_object(input, rules, request, shape, shown)),

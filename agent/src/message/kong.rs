@@ -3,13 +3,13 @@
 //! In: [`BuildInput`]. Out: `Serialize`. Times here are milliseconds with microsecond resolution, as Kong's own log
 //! serializer has milliseconds; the plugin's fields keep the plugin's seconds.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use serde::Serialize;
 use serde::ser::Serializer;
 use uuid::Uuid;
 
+use crate::capture::event::KernelTime;
 use crate::clock::WallClock;
 use crate::correlate::JoinedExchange;
 use crate::gateway::snapshot::{ConsumerMatch, RouteMatch};
@@ -47,11 +47,8 @@ fn request_id(joined: &JoinedExchange) -> Option<&str> {
 /// of the name too. Connection times are Unix time, which tells hosts apart.
 fn derived_id(joined: &JoinedExchange, wall: WallClock) -> String {
     let client = &joined.client;
-    let mut name = String::new();
-    let mut add = |part: u64| {
-        // Writing to a String cannot fail.
-        let _: std::fmt::Result = write!(name, "{part:x}/");
-    };
+    let mut name: Vec<u8> = Vec::with_capacity(256);
+    let mut add = |part: u64| name.extend_from_slice(&part.to_be_bytes());
     for exchange in std::iter::once(client).chain(&joined.upstream) {
         let conn = exchange.conn.id;
         add(conn.tgid.into());
@@ -67,14 +64,12 @@ fn derived_id(joined: &JoinedExchange, wall: WallClock) -> String {
         }
     }
     if let Some(request) = &client.request {
-        name.push_str(&String::from_utf8_lossy(&request.method));
-        name.push(' ');
-        name.push_str(&String::from_utf8_lossy(&request.target));
+        name.extend_from_slice(&request.method);
+        name.push(b' ');
+        name.extend_from_slice(&request.target);
     }
     // A digest: the name holds the query, which may hold credentials.
-    Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
-        .simple()
-        .to_string()
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, &name).simple().to_string()
 }
 
 /// The object `kong`.
@@ -274,7 +269,7 @@ impl Latencies {
     }
 }
 
-fn first_sent(upstream: &[Exchange]) -> Option<crate::capture::event::KernelTime> {
+fn first_sent(upstream: &[Exchange]) -> Option<KernelTime> {
     upstream
         .first()
         .and_then(|first| first.request.as_ref())

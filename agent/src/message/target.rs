@@ -4,8 +4,6 @@
 //! `X-Forwarded-Proto`), the host loses its port, the port is the listener's and always printed, the target keeps its
 //! bytes (Kong 0.13.1 `log-serializers/runscope.lua`: `$scheme://$host:$server_port$request_uri`).
 
-use std::fmt::{self, Write as _};
-
 use crate::http::exchange::{ConnInfo, Request};
 use crate::message::redact::Rules;
 
@@ -34,8 +32,8 @@ pub(super) fn url(conn: &ConnInfo, request: &Request, rules: &Rules<'_>) -> Stri
     url.push_str(scheme);
     url.push_str("://");
     url.push_str(&host);
-    // Writing to a String cannot fail.
-    let _: fmt::Result = write!(url, ":{}", conn.local.port());
+    url.push(':');
+    url.push_str(&conn.local.port().to_string());
     if !path.starts_with(b"/") {
         url.push('/');
     }
@@ -82,8 +80,7 @@ fn push_text(text: &mut String, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
         for byte in chunk.invalid() {
-            // Writing to a String cannot fail.
-            let _: fmt::Result = write!(text, "%{byte:02X}");
+            text.push_str(&format!("%{byte:02X}"));
         }
     }
 }

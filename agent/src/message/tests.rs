@@ -302,7 +302,7 @@ fn check_shape(
     .map(|value| match value {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Some(value.to_string()),
     });
     assert_eq!(
         shape.each_ref().map(Option::as_deref),

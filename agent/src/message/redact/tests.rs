@@ -320,8 +320,8 @@ proptest! {
         let json = text(message.json());
         serde_json::from_str::<Value>(json).unwrap();
         // Its ends are letters that nothing else is made of: enough to find any piece of it that got through.
-        for piece in [&secret[..4], &secret[secret.len() - 4..], secret.as_str()] {
-            prop_assert!(!json.contains(piece), "{piece:?} of {place:?} in {json}");
+        for piece in secret.as_bytes().windows(4).filter(|piece| piece.iter().all(|byte| (b'Q'..=b'Z').contains(byte))) {
+            prop_assert!(!json.contains(text(piece)), "{:?} of {place:?} in {json}", text(piece));
         }
     }
 }
