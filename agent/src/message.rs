@@ -1,12 +1,35 @@
-//! stub: types that other modules build on
+//! The message: what the `runscope` plugin posted for one exchange, field for field, and what kongtap adds to it.
+//!
+//! In: a joined exchange, the request headers as plugins saw them, what the gateway's configuration says of it, and the
+//! `runscope` configuration in force. Out: a [`Message`], redacted. `docs/message.md` describes every field.
+//!
+//! Deliberately absent: whether an exchange is shipped at all (the pipeline asks `plugin` and
+//! [`answer::is_gateway_made_error`] before it calls [`build`]), clocks, and any way to a `Message` that passes
+//! redaction by (invariant I7: the fields are private and [`build`] is the only constructor).
+
+pub mod answer;
+mod body;
+mod document;
+mod fields;
+mod form;
+mod kong;
+pub mod redact;
+mod target;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::plugin::Destination;
+use crate::clock::WallClock;
+use crate::correlate::JoinedExchange;
+use crate::gateway::snapshot::Resolution;
+use crate::http::headers::Headers;
+use crate::message::redact::Redaction;
+use crate::plugin::{Destination, PluginConfig};
 
-/// What is posted: the plugin's JSON message, redacted, and where it goes. Only [`build`](self) makes one.
+/// What is posted: the plugin's JSON message, redacted, and where it goes. Only [`build`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     destination: Arc<Destination>,
@@ -24,5 +47,45 @@ impl Message {
     #[must_use]
     pub fn json(&self) -> &Bytes {
         &self.json
+    }
+}
+
+/// How much a message says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// Exactly the keys that the old plugin sent, with its omissions.
+    Plugin,
+    /// The same, and what kongtap knows beyond it: `unique_identifier`, `body_encoding` and `kong`.
+    #[default]
+    Extended,
+}
+
+/// Everything that a message is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct BuildInput<'a> {
+    /// The exchange.
+    pub joined: &'a JoinedExchange,
+    /// The request headers as plugins left them: client headers with what plugins added and took away, without what
+    /// nginx adds on the upstream leg.
+    pub request_headers: &'a Headers,
+    /// Route, Service, Consumer, and where credentials stand.
+    pub resolution: &'a Resolution,
+    /// The configuration in force.
+    pub config: &'a PluginConfig,
+    /// How much to say.
+    pub profile: Profile,
+    /// What to hide.
+    pub redaction: &'a Redaction,
+    /// Unix time of the captured host.
+    pub wall: WallClock,
+}
+
+/// Makes the message of one exchange. Whatever is missing in the exchange is missing in the message: without a request
+/// head there is no `request`, without a response head no `response` (the Runscope API takes either).
+#[must_use]
+pub fn build(input: &BuildInput<'_>) -> Message {
+    Message {
+        destination: Arc::clone(&input.config.destination),
+        json: document::write(input).into(),
     }
 }

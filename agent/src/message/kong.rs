@@ -1,0 +1,339 @@
+//! What the extended profile adds: `unique_identifier`, and the object `kong`.
+//!
+//! In: [`BuildInput`]. Out: `Serialize`. Times here are milliseconds with microsecond resolution, as Kong's own log
+//! serializer has milliseconds; the plugin's fields keep the plugin's seconds.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+use serde::ser::Serializer;
+use uuid::Uuid;
+
+use crate::capture::event::KernelTime;
+use crate::clock::WallClock;
+use crate::correlate::JoinedExchange;
+use crate::gateway::snapshot::{ConsumerMatch, RouteMatch};
+use crate::http::exchange::{Body, Exchange, Response, Version};
+use crate::message::BuildInput;
+use crate::message::answer::{self, AnsweredBy};
+
+/// Longest request id that is taken for one; Kong's has 32 characters.
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// Names the exchange, the same way each time the message is made.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum UniqueIdentifier<'a> {
+    /// The gateway's request id.
+    RequestId(&'a str),
+    /// An id of the connection and the times of the exchange.
+    Derived(String),
+}
+
+impl<'a> UniqueIdentifier<'a> {
+    pub(super) fn of(joined: &'a JoinedExchange, wall: WallClock) -> Self {
+        request_id(joined).map_or_else(|| Self::Derived(derived_id(joined, wall)), Self::RequestId)
+    }
+}
+
+/// The request id, if it looks like one: visible ASCII of sane length.
+fn request_id(joined: &JoinedExchange) -> Option<&str> {
+    let id = joined.request_id.as_ref()?;
+    let is_sane = (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
+    str::from_utf8(id).ok().filter(|_| is_sane)
+}
+
+/// Pipelined requests share the time at which they were read, so the answer's times and the upstream connection are part
+/// of the name too. Connection times are Unix time, which tells hosts apart.
+fn derived_id(joined: &JoinedExchange, wall: WallClock) -> String {
+    let client = &joined.client;
+    let mut name: Vec<u8> = Vec::with_capacity(256);
+    let mut add = |part: u64| name.extend_from_slice(&part.to_be_bytes());
+    for exchange in std::iter::once(client).chain(&joined.upstream) {
+        let conn = exchange.conn.id;
+        add(conn.tgid.into());
+        add(u64::from(conn.fd.unsigned_abs()));
+        add(wall.boot_unix_ns.wrapping_add(conn.generation_ns));
+        if let Some(request) = &exchange.request {
+            add(request.started.0);
+            add(request.ended.0);
+        }
+        if let Some(response) = &exchange.response {
+            add(response.started.0);
+            add(response.ended.0);
+        }
+    }
+    if let Some(request) = &client.request {
+        name.extend_from_slice(&request.method);
+        name.push(b' ');
+        name.extend_from_slice(&request.target);
+    }
+    // A digest: the name holds the query, which may hold credentials.
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, &name).simple().to_string()
+}
+
+/// The object `kong`.
+#[derive(Debug, Serialize)]
+pub(super) struct Kong<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<Named<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<Named<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consumer: Option<ConsumerObject<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answered_by: Option<AnsweredBy>,
+    client: Client,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<Upstream>,
+    latencies: Latencies,
+    completeness: Completeness,
+}
+
+#[derive(Debug, Serialize)]
+struct Named<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct ConsumerObject<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_id: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Client {
+    address: Address,
+    tls: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http_version: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Upstream {
+    address: Address,
+    tls: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    attempts: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Latencies {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<Milliseconds>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kong: Option<Milliseconds>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<Milliseconds>,
+}
+
+#[derive(Debug, Serialize)]
+struct Completeness {
+    request: Captured,
+    response: Captured,
+}
+
+#[derive(Debug, Serialize)]
+struct Captured {
+    state: CaptureState,
+    captured_bytes: u64,
+    total_bytes: u64,
+    #[serde(skip_serializing_if = "is_false")]
+    withheld: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// How much of a body was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum CaptureState {
+    /// All of it.
+    Whole,
+    /// Its first bytes, up to `limits.body_bytes`.
+    Truncated,
+    /// Bytes of it moved unseen.
+    Holes,
+    /// It ended before its framing said so.
+    Cut,
+    /// There was no head.
+    Absent,
+}
+
+impl<'a> Kong<'a> {
+    /// `is_withheld`: redaction could not search the request's body.
+    pub(super) fn new(input: &BuildInput<'a>, is_withheld: bool) -> Self {
+        let joined = input.joined;
+        let client = &joined.client;
+        Self {
+            route: match &input.resolution.route {
+                RouteMatch::Matched(route) => Some(Named {
+                    id: &route.id,
+                    name: route.name.as_deref(),
+                }),
+                RouteMatch::NoRoute | RouteMatch::Unknown(_) => None,
+            },
+            service: input.resolution.service.as_deref().map(|service| Named {
+                id: &service.id,
+                name: service.name.as_deref(),
+            }),
+            consumer: match &input.resolution.consumer {
+                ConsumerMatch::Known(consumer) => Some(ConsumerObject {
+                    id: &consumer.id,
+                    username: consumer.username.as_deref(),
+                    custom_id: consumer.custom_id.as_deref(),
+                }),
+                ConsumerMatch::Nobody | ConsumerMatch::Unknown => None,
+            },
+            request_id: request_id(joined),
+            answered_by: answer::answered_by(joined),
+            client: Client {
+                address: Address(client.conn.remote),
+                tls: client.conn.tls,
+                http_version: client
+                    .request
+                    .as_ref()
+                    .map(|request| version_text(request.version)),
+            },
+            upstream: joined.upstream.last().map(|last| Upstream {
+                address: Address(last.conn.remote),
+                tls: last.conn.tls,
+                status: last.response.as_ref().map(|response| response.status),
+                attempts: joined.upstream.len(),
+            }),
+            latencies: Latencies::new(joined),
+            completeness: Completeness {
+                request: Captured::new(client.request.as_ref().map(|request| &request.body), is_withheld),
+                response: Captured::new(client.response.as_ref().map(|response| &response.body), false),
+            },
+        }
+    }
+}
+
+const fn version_text(version: Version) -> &'static str {
+    match version {
+        Version::Http10 => "1.0",
+        Version::Http11 => "1.1",
+        Version::Http2 => "2",
+    }
+}
+
+impl Latencies {
+    /// Measured on the legs; where the upstream leg was not seen, what Kong's headers say. Both mean the same: `kong` is
+    /// the time until the request went upstream (or all of it, when Kong answered), `upstream` the time from then until
+    /// the first byte of the upstream's answer.
+    fn new(joined: &JoinedExchange) -> Self {
+        let client = &joined.client;
+        let started = client.request.as_ref().map(|request| request.started);
+        let ns = started
+            .zip(client.response.as_ref())
+            .map(|(started, response)| Milliseconds::from_ns(response.ended.ns_since(started)));
+        let sent = first_sent(&joined.upstream);
+        let answered = joined
+            .upstream
+            .last()
+            .and_then(|last| last.response.as_ref())
+            .map(|response| response.started);
+        let header = |name: &str| {
+            client
+                .response
+                .as_ref()
+                .and_then(|response| header_ms(response, name))
+        };
+        Self {
+            request: ns,
+            kong: sent
+                .zip(started)
+                .map(|(sent, started)| Milliseconds::from_ns(sent.ns_since(started)))
+                .or_else(|| header(answer::PROXY_LATENCY))
+                .or_else(|| header(answer::RESPONSE_LATENCY)),
+            upstream: answered
+                .zip(sent)
+                .map(|(answered, sent)| Milliseconds::from_ns(answered.ns_since(sent)))
+                .or_else(|| header(answer::UPSTREAM_LATENCY)),
+        }
+    }
+}
+
+fn first_sent(upstream: &[Exchange]) -> Option<KernelTime> {
+    upstream
+        .first()
+        .and_then(|first| first.request.as_ref())
+        .map(|request| request.started)
+}
+
+fn header_ms(response: &Response, name: &str) -> Option<Milliseconds> {
+    let ms: u32 = response.headers.text(name)?.parse().ok()?;
+    Some(Milliseconds::from_ns(u64::from(ms) * 1_000_000))
+}
+
+impl Captured {
+    fn new(body: Option<&Body>, withheld: bool) -> Self {
+        let Some(body) = body else {
+            return Self {
+                state: CaptureState::Absent,
+                captured_bytes: 0,
+                total_bytes: 0,
+                withheld,
+            };
+        };
+        let state = if body.hole_bytes > 0 {
+            CaptureState::Holes
+        } else if !body.complete {
+            CaptureState::Cut
+        } else if !body.is_whole() {
+            CaptureState::Truncated
+        } else {
+            CaptureState::Whole
+        };
+        Self {
+            state,
+            captured_bytes: u64::try_from(body.bytes.len()).unwrap_or(u64::MAX),
+            total_bytes: body.total_bytes,
+            withheld,
+        }
+    }
+}
+
+/// A number of milliseconds with three decimals.
+#[derive(Clone, Copy, Debug)]
+struct Milliseconds {
+    us: u64,
+}
+
+impl Milliseconds {
+    const fn from_ns(ns: u64) -> Self {
+        Self { us: ns / 1_000 }
+    }
+}
+
+impl Serialize for Milliseconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // A microsecond is to a millisecond what a millisecond is to a second.
+        serializer.serialize_f64(std::time::Duration::from_millis(self.us).as_secs_f64())
+    }
+}
+
+/// `address:port`.
+#[derive(Clone, Copy, Debug)]
+struct Address(SocketAddr);
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}

@@ -1,0 +1,207 @@
+//! What the queue holds and what became of it: the ledger, the bounds' counters and the figures for `/status`.
+//!
+//! In: calls at the places where things happen. Out: [`ShipStats`]. Counters are plain atomics; only failures take a
+//! lock, for their text.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::clock;
+use crate::message::Message;
+use crate::ship::attempt::Failure;
+use crate::ship::faults::{Faults, LastError};
+use crate::telemetry::ledger::{DropReason, ExchangeLedger};
+
+/// Shipping at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ShipStats {
+    /// Messages held: waiting and in flight.
+    pub queued_messages: usize,
+    /// Bytes of their JSON.
+    pub queued_bytes: usize,
+    /// Attempts begun.
+    pub attempts: u64,
+    /// Attempts that have not ended.
+    pub in_flight: u64,
+    /// Attempts that ended, whatever their outcome.
+    pub latency_count: u64,
+    /// How long they took together, microseconds.
+    pub latency_us_sum: u64,
+    /// The last failure of each kind.
+    pub last_errors: Vec<LastError>,
+}
+
+#[derive(Debug)]
+pub(super) struct Account {
+    ledger: Arc<ExchangeLedger>,
+    held_messages: AtomicUsize,
+    held_bytes: AtomicUsize,
+    attempts: AtomicU64,
+    in_flight: AtomicU64,
+    latency_count: AtomicU64,
+    latency_us_sum: AtomicU64,
+    faults: Mutex<Faults>,
+}
+
+impl Account {
+    pub(super) fn new(ledger: Arc<ExchangeLedger>) -> Self {
+        Self {
+            ledger,
+            held_messages: AtomicUsize::new(0),
+            held_bytes: AtomicUsize::new(0),
+            attempts: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
+            latency_count: AtomicU64::new(0),
+            latency_us_sum: AtomicU64::new(0),
+            faults: Mutex::new(Faults::default()),
+        }
+    }
+
+    pub(super) fn held_messages(&self) -> usize {
+        self.held_messages.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether a message is held. Also says that what was counted before its release can be seen.
+    pub(super) fn holds_any(&self) -> bool {
+        self.held_messages.load(Ordering::Acquire) > 0
+    }
+
+    /// Counts a message that was not taken.
+    pub(super) fn refuse(&self, reason: DropReason) {
+        self.ledger.drop_unqueued(reason);
+        self.note(&Failure::without_attempt(reason));
+    }
+
+    pub(super) fn start_attempt(&self) -> Attempt<'_> {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Attempt {
+            account: self,
+            started: clock::instant(),
+        }
+    }
+
+    pub(super) fn stats(&self) -> ShipStats {
+        ShipStats {
+            queued_messages: self.held_messages(),
+            queued_bytes: self.held_bytes(),
+            attempts: self.attempts.load(Ordering::Relaxed),
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            latency_count: self.latency_count.load(Ordering::Relaxed),
+            latency_us_sum: self.latency_us_sum.load(Ordering::Relaxed),
+            last_errors: self.faults().last_errors(),
+        }
+    }
+
+    /// Writes the lines about failures that were held back and are due.
+    pub(super) fn write_lines(&self, now: Instant) {
+        let due = self.faults().due(now);
+        for line in due {
+            line.write();
+        }
+    }
+
+    fn note(&self, failure: &Failure) {
+        let line = self
+            .faults()
+            .note(failure, clock::instant(), clock::unix_ns() / 1_000_000);
+        if let Some(line) = line {
+            line.write();
+        }
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An attempt in flight; ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct Attempt<'a> {
+    account: &'a Account,
+    started: Instant,
+}
+
+impl Attempt<'_> {
+    /// Says that it ended by itself, so that the time it took counts.
+    pub(super) fn end(self) {
+        let took = clock::instant().saturating_duration_since(self.started);
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.account.latency_us_sum.fetch_add(took_us, Ordering::Relaxed);
+        self.account.latency_count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.account.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A message that counts as queued until its fate is known. One that is dropped without a fate (the task that held it
+/// panicked or was aborted, the queue was cleared) counts as [`DropReason::Shutdown`].
+#[derive(Debug)]
+pub(super) struct Ticket {
+    message: Message,
+    account: Arc<Account>,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Shipped,
+    Dropped(DropReason),
+}
+
+impl Ticket {
+    pub(super) fn new(message: Message, account: Arc<Account>) -> Self {
+        account.held_messages.fetch_add(1, Ordering::Relaxed);
+        account
+            .held_bytes
+            .fetch_add(message.json().len(), Ordering::Relaxed);
+        account.ledger.enqueue();
+        Self {
+            message,
+            account,
+            fate: Fate::Dropped(DropReason::Shutdown),
+        }
+    }
+
+    pub(super) const fn message(&self) -> &Message {
+        &self.message
+    }
+
+    pub(super) fn ship(mut self) {
+        self.fate = Fate::Shipped;
+    }
+
+    pub(super) fn give_up(mut self, failure: Failure) {
+        self.fate = Fate::Dropped(failure.reason);
+        self.account.note(&failure);
+    }
+
+    /// Gives it up for the sake of another message.
+    pub(super) fn evict(self, reason: DropReason) {
+        self.give_up(Failure::without_attempt(reason));
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        match self.fate {
+            Fate::Shipped => self.account.ledger.ship_queued(),
+            Fate::Dropped(reason) => self.account.ledger.drop_queued(reason),
+        }
+        self.account
+            .held_bytes
+            .fetch_sub(self.message.json().len(), Ordering::Relaxed);
+        self.account.held_messages.fetch_sub(1, Ordering::Release);
+    }
+}

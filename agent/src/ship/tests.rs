@@ -1,0 +1,607 @@
+//! Shipping to endpoints that misbehave: whatever happens, the ledger balances.
+
+mod endpoint;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::account::{Account, Ticket};
+use super::probe::{ProbeError, probe};
+use super::queue::Queue;
+use super::{ShipHandle, ShipLimits, Shipper, new};
+use crate::clock::WallClock;
+use crate::message::redact::Redaction;
+use crate::message::tests::{config, exchange, nowhere};
+use crate::message::{BuildInput, Message, Profile, build};
+use crate::plugin::Destination;
+use crate::telemetry::ledger::{ExchangeLedger, LedgerSnapshot};
+use endpoint::{Behaviour, Endpoint, OK};
+
+/// How long a test waits for what must come.
+const BUDGET: Duration = Duration::from_secs(20);
+
+fn destination(url: &str) -> Destination {
+    Destination::clone(&config(true, url).destination)
+}
+
+/// A message of about `bytes` for `destination`.
+fn message(destination: &Destination, bytes: usize) -> Message {
+    let joined = exchange("GET", "/a", &[("host", "h")], "", 200, &[], &"x".repeat(bytes));
+    let mut config = config(true, destination.url.as_str());
+    config.destination = Arc::new(destination.clone());
+    build(&BuildInput {
+        joined: &joined,
+        request_headers: &joined.client.request.as_ref().unwrap().headers,
+        resolution: &nowhere(),
+        config: &config,
+        profile: Profile::Plugin,
+        redaction: &Redaction::Default,
+        wall: WallClock { boot_unix_ns: 0 },
+    })
+}
+
+/// A shipper at work.
+struct Run {
+    handle: ShipHandle,
+    ledger: Arc<ExchangeLedger>,
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Run {
+    fn start(limits: ShipLimits) -> Self {
+        let (handle, ledger, shipper) = idle(limits);
+        let cancel = CancellationToken::new();
+        let task = tokio::spawn(shipper.run(cancel.clone()));
+        Self {
+            handle,
+            ledger,
+            cancel,
+            task,
+        }
+    }
+
+    fn offer(&self, message: Message) {
+        self.ledger.saw();
+        self.handle.offer(message);
+    }
+
+    /// Waits until nothing is queued.
+    async fn settle(&self) -> LedgerSnapshot {
+        eventually("the queue to empty", || self.ledger.snapshot().queued == 0).await;
+        self.ledger.snapshot()
+    }
+
+    async fn stop(self) -> LedgerSnapshot {
+        self.cancel.cancel();
+        tokio::time::timeout(BUDGET, self.task).await.unwrap().unwrap();
+        let snapshot = self.ledger.snapshot();
+        assert_eq!(snapshot.queued, 0, "{snapshot:?}");
+        assert!(snapshot.is_balanced(), "{snapshot:?}");
+        assert_eq!(self.handle.stats().queued_bytes, 0);
+        assert_eq!(self.handle.stats().in_flight, 0);
+        snapshot
+    }
+}
+
+fn idle(limits: ShipLimits) -> (ShipHandle, Arc<ExchangeLedger>, Shipper) {
+    let ledger = Arc::new(ExchangeLedger::default());
+    let (handle, shipper) = new(limits, Arc::clone(&ledger));
+    (handle, ledger, shipper)
+}
+
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + BUDGET;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "waited for {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Shipped, and what was dropped for which reason.
+fn fates(snapshot: &LedgerSnapshot) -> (u64, Vec<(&'static str, u64)>) {
+    let dropped = snapshot
+        .dropped
+        .iter()
+        .copied()
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    (snapshot.shipped, dropped)
+}
+
+fn dropped(reason: &'static str, count: u64) -> (u64, Vec<(&'static str, u64)>) {
+    (0, vec![(reason, count)])
+}
+
+#[tokio::test]
+async fn a_message_arrives_as_one_post() {
+    let endpoint = Endpoint::start(OK).await;
+    let run = Run::start(ShipLimits::default());
+    let sent = message(&destination(&endpoint.url()), 10);
+    run.offer(sent.clone());
+    assert_eq!(fates(&run.settle().await), (1, vec![]));
+    let stats = run.handle.stats();
+    assert_eq!((stats.attempts, stats.latency_count), (1, 1));
+    assert!(stats.latency_us_sum > 0);
+    assert!(stats.last_errors.is_empty());
+    run.stop().await;
+
+    let received = endpoint.received();
+    assert_eq!(received.len(), 1);
+    assert_eq!(&received[0].body[..], &sent.json()[..]);
+    let head = &received[0].head;
+    assert!(
+        head.starts_with("POST /buckets/b/messages HTTP/1.1\r\n"),
+        "{head}"
+    );
+    for line in [
+        "authorization: Bearer token",
+        "content-type: application/json",
+        concat!("user-agent: kongtap/", env!("CARGO_PKG_VERSION")),
+        &format!("host: {}", endpoint.address),
+    ] {
+        assert!(head.lines().any(|other| other == line), "{line} in {head}");
+    }
+}
+
+#[tokio::test]
+async fn many_messages_arrive_once_each() {
+    let endpoint = Endpoint::start(OK).await;
+    let limits = ShipLimits {
+        in_flight: 4,
+        ..ShipLimits::default()
+    };
+    let run = Run::start(limits);
+    let destination = destination(&endpoint.url());
+    for bytes in 0..500 {
+        run.offer(message(&destination, bytes));
+    }
+    assert_eq!(fates(&run.settle().await), (500, vec![]));
+    let mut lengths: Vec<usize> = endpoint
+        .received()
+        .iter()
+        .map(|request| request.body.len())
+        .collect();
+    assert_eq!(lengths.len(), 500);
+    lengths.sort_unstable();
+    lengths.dedup();
+    assert_eq!(lengths.len(), 500, "each has a length of its own");
+    run.stop().await;
+}
+
+async fn check(behaviour: Behaviour, timeout_ms: u64, expected: (u64, Vec<(&'static str, u64)>)) {
+    let endpoint = Endpoint::start(behaviour).await;
+    let run = Run::start(ShipLimits::default());
+    let mut destination = destination(&endpoint.url());
+    destination.timeout_ms = timeout_ms;
+    for _ in 0..3 {
+        run.offer(message(&destination, 10));
+    }
+    assert_eq!(fates(&run.settle().await), expected, "{behaviour:?}");
+    let stats = run.handle.stats();
+    assert_eq!(stats.attempts, 3, "{behaviour:?}");
+    let counted: Vec<(&str, u64)> = stats
+        .last_errors
+        .iter()
+        .map(|error| (error.reason, error.count))
+        .collect();
+    assert_eq!(counted, expected.1, "{behaviour:?}");
+    for error in &stats.last_errors {
+        assert!(!error.detail.contains("buckets"), "{error:?}");
+    }
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn every_misbehaviour_has_its_reason() {
+    use Behaviour::{Answers, AnswersAndCloses, AnswersAndResets, HangsUp, Silent, Trickles};
+    let patient = 10_000;
+    check(Silent, 50, dropped("timeout", 3)).await;
+    check(Trickles, 100, dropped("timeout", 3)).await;
+    check(HangsUp, patient, dropped("bad_answer", 3)).await;
+    check(
+        Answers("HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno"),
+        patient,
+        dropped("rejected", 3),
+    )
+    .await;
+    check(
+        Answers("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"),
+        patient,
+        dropped("rejected", 3),
+    )
+    .await;
+    check(
+        Answers("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n"),
+        patient,
+        dropped("endpoint_error", 3),
+    )
+    .await;
+    check(
+        Answers("HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n"),
+        patient,
+        dropped("bad_answer", 3),
+    )
+    .await;
+    check(
+        Answers("HTTP/1.1 200 OK\r\ncontent-length: 29\r\n\r\n{\"data\":[{\"status\":\"error\"}]}"),
+        patient,
+        dropped("rejected", 3),
+    )
+    .await;
+    check(
+        AnswersAndCloses("HTTP/1.1 200 OK\r\ncontent-length: 29\r\n\r\n{\"data\":"),
+        patient,
+        dropped("bad_answer", 3),
+    )
+    .await;
+    check(
+        AnswersAndResets("HTTP/1.1 200 OK\r\ncontent-length: 29\r\n\r\n{\"data\":"),
+        patient,
+        dropped("bad_answer", 3),
+    )
+    .await;
+    check(
+        AnswersAndCloses("ICY 200 OK\r\n\r\n"),
+        patient,
+        dropped("bad_answer", 3),
+    )
+    .await;
+    check(Answers("HTTP/1.1 204 No Content\r\n\r\n"), patient, (3, vec![])).await;
+}
+
+#[tokio::test]
+async fn nobody_listening_is_unreachable() {
+    let endpoint = Endpoint::start(OK).await;
+    let url = endpoint.url();
+    let address = endpoint.address;
+    drop(endpoint);
+    eventually("the listener to close", || {
+        std::net::TcpStream::connect(address).is_err()
+    })
+    .await;
+    let run = Run::start(ShipLimits::default());
+    run.offer(message(&destination(&url), 10));
+    assert_eq!(fates(&run.settle().await), dropped("unreachable", 1));
+    let errors = run.handle.stats().last_errors;
+    assert!(errors[0].detail.contains("refused"), "{errors:?}");
+    assert!(errors[0].at_unix_ms > 1_700_000_000_000);
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_no_header_can_carry_is_counted() {
+    let endpoint = Endpoint::start(OK).await;
+    let run = Run::start(ShipLimits::default());
+    let mut destination = destination(&endpoint.url());
+    destination.access_token = crate::telemetry::secret::Secret::new("a\nb");
+    run.offer(message(&destination, 10));
+    assert_eq!(fates(&run.settle().await), dropped("unreachable", 1));
+    run.stop().await;
+    assert_eq!(endpoint.accepted(), 0);
+}
+
+#[tokio::test]
+async fn no_more_than_the_bound_is_read_of_an_answer() {
+    let endpoint = Endpoint::start(Behaviour::Answers(
+        "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n0123456789abcdef",
+    ))
+    .await;
+    let run = Run::start(ShipLimits {
+        answer_bytes: 8,
+        ..ShipLimits::default()
+    });
+    run.offer(message(&destination(&endpoint.url()), 10));
+    assert_eq!(fates(&run.settle().await), (1, vec![]));
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn certificates_are_verified_unless_the_configuration_says_not_to() {
+    let endpoint = Endpoint::start_tls(OK).await;
+    let run = Run::start(ShipLimits::default());
+    let mut destination = destination(&endpoint.url());
+    run.offer(message(&destination, 10));
+    assert_eq!(fates(&run.settle().await), dropped("unreachable", 1));
+    destination.tls_verify = false;
+    run.offer(message(&destination, 10));
+    assert_eq!(fates(&run.settle().await), (1, vec![("unreachable", 1)]));
+    assert_eq!(endpoint.received().len(), 1);
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn the_queue_is_bounded_by_count() {
+    let (handle, ledger, shipper) = idle(ShipLimits {
+        queue_messages: 3,
+        ..ShipLimits::default()
+    });
+    let destination = destination("http://127.0.0.1:9/");
+    for _ in 0..5 {
+        ledger.saw();
+        handle.offer(message(&destination, 10));
+    }
+    let snapshot = ledger.snapshot();
+    assert_eq!(snapshot.queued, 3);
+    assert_eq!(fates(&snapshot), dropped("queue_full_count", 2));
+    assert!(snapshot.is_balanced());
+    drop(shipper);
+    let snapshot = ledger.snapshot();
+    assert_eq!(
+        fates(&snapshot),
+        (0, vec![("queue_full_count", 2), ("shutdown", 3)])
+    );
+    assert!(snapshot.is_balanced());
+}
+
+#[tokio::test]
+async fn the_queue_is_bounded_by_bytes() {
+    let destination = destination("http://127.0.0.1:9/");
+    let one = message(&destination, 1000).json().len();
+    let (handle, ledger, shipper) = idle(ShipLimits {
+        queue_bytes: 2 * one + one / 2,
+        ..ShipLimits::default()
+    });
+    for bytes in [1000, 1000, 1000, 100_000] {
+        ledger.saw();
+        handle.offer(message(&destination, bytes));
+    }
+    assert_eq!(handle.stats().queued_bytes, 2 * one);
+    let snapshot = ledger.snapshot();
+    assert_eq!(fates(&snapshot), dropped("queue_full_bytes", 2));
+    assert!(snapshot.is_balanced());
+    drop(shipper);
+    assert!(ledger.snapshot().is_balanced());
+    assert_eq!(handle.stats().queued_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_shared_between_destinations() {
+    let (handle, ledger, _shipper) = idle(ShipLimits {
+        queue_messages: 10,
+        ..ShipLimits::default()
+    });
+    let slow = destination("http://127.0.0.1:9/slow");
+    let other = destination("http://127.0.0.1:9/other");
+    for _ in 0..20 {
+        ledger.saw();
+        handle.offer(message(&slow, 10));
+    }
+    assert_eq!(fates(&ledger.snapshot()), dropped("queue_full_count", 10));
+    // Each of these costs the slow one a message, until both hold the same.
+    for _ in 0..20 {
+        ledger.saw();
+        handle.offer(message(&other, 10));
+    }
+    let snapshot = ledger.snapshot();
+    assert_eq!(snapshot.queued, 10);
+    assert_eq!(fates(&snapshot), dropped("queue_full_count", 30));
+    assert!(snapshot.is_balanced());
+    let mut held = handle.queue.claims();
+    held.retain(|claim| **claim.destination() == other);
+    let taken = std::iter::from_fn(|| held[0].next()).count();
+    assert_eq!(taken, 5);
+}
+
+#[tokio::test]
+async fn a_destination_that_never_answers_does_not_hold_up_another() {
+    let silent = Endpoint::start(Behaviour::Silent).await;
+    let good = Endpoint::start(OK).await;
+    let run = Run::start(ShipLimits {
+        in_flight: 2,
+        drain_timeout: Duration::from_millis(10),
+        ..ShipLimits::default()
+    });
+    for _ in 0..20 {
+        run.offer(message(&destination(&silent.url()), 10));
+    }
+    for _ in 0..20 {
+        run.offer(message(&destination(&good.url()), 10));
+    }
+    eventually("the good endpoint's messages", || {
+        run.ledger.snapshot().shipped == 20
+    })
+    .await;
+    eventually("both senders of the silent one", || {
+        run.handle.stats().in_flight == 2
+    })
+    .await;
+    assert_eq!(run.ledger.snapshot().queued, 20);
+    assert_eq!(fates(&run.stop().await), (20, vec![("shutdown", 20)]));
+    assert!(silent.accepted() <= 2, "{}", silent.accepted());
+}
+
+#[tokio::test]
+async fn stopping_sends_what_is_held() {
+    let endpoint = Endpoint::start(OK).await;
+    let run = Run::start(ShipLimits {
+        in_flight: 1,
+        ..ShipLimits::default()
+    });
+    let destination = destination(&endpoint.url());
+    for _ in 0..50 {
+        run.offer(message(&destination, 10));
+    }
+    let handle = run.handle.clone();
+    let ledger = Arc::clone(&run.ledger);
+    assert_eq!(fates(&run.stop().await), (50, vec![]));
+    ledger.saw();
+    handle.offer(message(&destination, 10));
+    let snapshot = ledger.snapshot();
+    assert_eq!(fates(&snapshot), (50, vec![("shutdown", 1)]));
+    assert!(snapshot.is_balanced());
+}
+
+#[tokio::test]
+async fn a_shipper_that_is_aborted_loses_nothing_silently() {
+    let endpoint = Endpoint::start(Behaviour::Silent).await;
+    let run = Run::start(ShipLimits {
+        in_flight: 2,
+        ..ShipLimits::default()
+    });
+    let destination = destination(&endpoint.url());
+    for _ in 0..5 {
+        run.offer(message(&destination, 10));
+    }
+    eventually("two in flight", || run.handle.stats().in_flight == 2).await;
+    run.task.abort();
+    let snapshot = run.settle().await;
+    assert_eq!(fates(&snapshot), dropped("shutdown", 5));
+    assert!(snapshot.is_balanced());
+    run.offer(message(&destination, 10));
+    assert_eq!(fates(&run.ledger.snapshot()), dropped("shutdown", 6));
+}
+
+#[tokio::test]
+async fn a_sender_that_panics_is_accounted_for_and_replaced() {
+    let ledger = Arc::new(ExchangeLedger::default());
+    let account = Arc::new(Account::new(Arc::clone(&ledger)));
+    let limits = ShipLimits {
+        in_flight: 1,
+        ..ShipLimits::default()
+    };
+    let queue = Arc::new(Queue::new(limits, account));
+    for _ in 0..2 {
+        ledger.saw();
+        queue.offer(message(&destination("http://127.0.0.1:9/"), 10));
+    }
+    let mut claims = queue.claims();
+    assert_eq!(claims.len(), 1);
+    assert!(queue.claims().is_empty(), "the lane has its one sender");
+    let claim = claims.remove(0);
+    let sender = tokio::spawn(async move {
+        let _ticket = claim.next();
+        panic!("as a defect would");
+    });
+    assert!(sender.await.unwrap_err().is_panic());
+    assert_eq!(fates(&ledger.snapshot()), dropped("shutdown", 1));
+    tokio::time::timeout(BUDGET, queue.work()).await.unwrap();
+    let claim = queue.claims().remove(0);
+    let ticket = claim.next().unwrap();
+    ticket.ship();
+    drop(claim);
+    let snapshot = ledger.snapshot();
+    assert_eq!(fates(&snapshot), (1, vec![("shutdown", 1)]));
+    assert!(snapshot.is_balanced());
+}
+
+#[tokio::test]
+async fn a_ticket_without_a_fate_is_counted() {
+    let ledger = Arc::new(ExchangeLedger::default());
+    let account = Arc::new(Account::new(Arc::clone(&ledger)));
+    ledger.saw();
+    let ticket = Ticket::new(
+        message(&destination("http://127.0.0.1:9/"), 10),
+        Arc::clone(&account),
+    );
+    assert!(ledger.snapshot().is_balanced() && account.holds_any());
+    drop(ticket);
+    assert_eq!(fates(&ledger.snapshot()), dropped("shutdown", 1));
+    assert!(ledger.snapshot().is_balanced() && !account.holds_any());
+}
+
+#[tokio::test]
+async fn connections_are_kept_for_keepalive_and_no_longer() {
+    let endpoint = Endpoint::start(OK).await;
+    let run = Run::start(ShipLimits::default());
+    let mut destination = destination(&endpoint.url());
+    destination.keepalive_ms = 60_000;
+    for sent in 1..=5 {
+        run.offer(message(&destination, 10));
+        assert_eq!(run.settle().await.shipped, sent);
+    }
+    assert_eq!(endpoint.accepted(), 1);
+
+    destination.keepalive_ms = 1;
+    run.offer(message(&destination, 10));
+    run.settle().await;
+    assert_eq!(endpoint.accepted(), 2, "another keepalive has another pool");
+    eventually("the idle connection to be closed", || endpoint.open() == 1).await;
+    run.offer(message(&destination, 10));
+    run.settle().await;
+    assert_eq!(endpoint.accepted(), 3);
+
+    destination.keepalive_ms = 0;
+    for _ in 0..2 {
+        run.offer(message(&destination, 10));
+        run.settle().await;
+    }
+    assert_eq!(endpoint.accepted(), 5);
+    assert_eq!(fates(&run.stop().await), (9, vec![]));
+}
+
+#[tokio::test]
+async fn the_ledger_balances_whatever_mixture_it_meets() {
+    let endpoints = [
+        Endpoint::start(OK).await,
+        Endpoint::start(Behaviour::Silent).await,
+        Endpoint::start(Behaviour::HangsUp).await,
+        Endpoint::start(Behaviour::Trickles).await,
+        Endpoint::start(Behaviour::AnswersAndResets("HTTP/1.1 200 OK\r\n")).await,
+        Endpoint::start(Behaviour::Answers("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n")).await,
+    ];
+    let run = Run::start(ShipLimits {
+        queue_messages: 100,
+        queue_bytes: 100_000,
+        in_flight: 3,
+        drain_timeout: Duration::from_millis(100),
+        ..ShipLimits::default()
+    });
+    let destinations: Vec<Destination> = endpoints
+        .iter()
+        .map(|endpoint| {
+            let mut destination = destination(&endpoint.url());
+            destination.timeout_ms = 40;
+            destination
+        })
+        .collect();
+    for round in 0..1200 {
+        run.offer(message(&destinations[round % destinations.len()], round % 3000));
+        if round % 50 == 0 {
+            tokio::task::yield_now().await;
+        }
+        let stats = run.handle.stats();
+        assert!(
+            stats.queued_messages <= 100 && stats.queued_bytes <= 100_000,
+            "{stats:?}"
+        );
+    }
+    eventually("some of each", || run.handle.stats().attempts > 60).await;
+    let snapshot = run.stop().await;
+    assert_eq!(snapshot.seen, 1200);
+    assert!(snapshot.shipped > 0, "{snapshot:?}");
+}
+
+#[tokio::test]
+async fn a_probe_tells_what_stands_in_the_way() {
+    let good = Endpoint::start(Behaviour::Answers(
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+    ))
+    .await;
+    let reached = probe(&destination(&good.url())).await.unwrap();
+    assert_eq!(reached.status, 404);
+    let head = good.received()[0].head.clone();
+    assert!(head.starts_with("HEAD / HTTP/1.1\r\n"), "{head}");
+    assert!(!head.contains("authorization"), "{head}");
+
+    let silent = Endpoint::start(Behaviour::Silent).await;
+    let mut impatient = destination(&silent.url());
+    impatient.timeout_ms = 50;
+    let error = probe(&impatient).await.unwrap_err();
+    assert!(matches!(error, ProbeError::Timeout { timeout_ms: 50 }), "{error}");
+
+    let unknown = Endpoint::start_tls(OK).await;
+    let mut verified = destination(&unknown.url());
+    let error = probe(&verified).await.unwrap_err().to_string();
+    assert!(error.starts_with("unreachable: "), "{error}");
+    assert!(error.contains("certificate"), "{error}");
+    verified.tls_verify = false;
+    assert_eq!(probe(&verified).await.unwrap().status, 200);
+
+    let garbage = Endpoint::start(Behaviour::AnswersAndCloses("ICY\r\n\r\n")).await;
+    let error = probe(&destination(&garbage.url())).await.unwrap_err().to_string();
+    assert!(error.starts_with("bad_answer: "), "{error}");
+}
