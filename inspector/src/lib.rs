@@ -1,1 +1,5 @@
 //! stub
+pub mod clock;
+pub mod message;
+pub mod store;
+pub mod token;
