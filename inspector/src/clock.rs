@@ -69,7 +69,11 @@ mod tests {
             (f64::INFINITY, None),
             (1_526_895_422_123.0, None), // milliseconds
         ] {
-            assert_eq!(UnixMicros::from_seconds(seconds).map(|t| t.0), expected, "{seconds}");
+            assert_eq!(
+                UnixMicros::from_seconds(seconds).map(|t| t.0),
+                expected,
+                "{seconds}"
+            );
         }
     }
 }

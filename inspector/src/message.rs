@@ -28,6 +28,9 @@ pub const IDENTIFIER_BYTES: usize = 256;
 /// The longest path that an [`Invalid`] names: header names come from the wire.
 const PATH_CHARS: usize = 160;
 
+/// The most JSON values in one message: parsed, each takes many times the room of its text.
+pub const VALUES: usize = 100_000;
+
 /// What a list shows of a message, and what it is looked up by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
@@ -97,7 +100,9 @@ impl Warning {
             Self::InvalidUtf8 => {
                 "The message was not valid UTF-8; each unreadable sequence was replaced by U+FFFD."
             }
-            Self::BodyNotBase64 => "A body is marked base64 but does not decode; it is kept and shown as text.",
+            Self::BodyNotBase64 => {
+                "A body is marked base64 but does not decode; it is kept and shown as text."
+            }
         }
     }
 }
@@ -140,10 +145,16 @@ pub struct Checked {
 /// # Errors
 /// The first field that is wrong.
 pub fn check(json: &str) -> Result<Checked, Invalid> {
+    if value_count(json) > VALUES {
+        return Err(Invalid::new("$", format!("must hold at most {VALUES} values")));
+    }
     let message: Value =
         serde_json::from_str(json).map_err(|error| Invalid::new("$", format!("not JSON: {error}")))?;
     let Value::Object(message) = message else {
-        return Err(Invalid::new("$", "must be an object with `request`, `response` or both"));
+        return Err(Invalid::new(
+            "$",
+            "must be an object with `request`, `response` or both",
+        ));
     };
     let mut warnings = Vec::new();
     let request = object(&message, "request", "request")?;
@@ -219,16 +230,37 @@ fn check_response(
         None => None,
         // The old plugin sent nginx's variable as it was: a string of digits.
         Some(value) => Some(whole_number(value).ok_or_else(|| {
-            Invalid::new("response.size_bytes", "must be a whole number, or a string of digits")
+            Invalid::new(
+                "response.size_bytes",
+                "must be a whole number, or a string of digits",
+            )
         })?),
     };
     summary.response_time_us = match present(response, "response_time") {
         None => None,
         Some(value) => Some(number(value).and_then(micros_of_seconds).ok_or_else(|| {
-            Invalid::new("response.response_time", "must be a number of seconds, not negative")
+            Invalid::new(
+                "response.response_time",
+                "must be a number of seconds, not negative",
+            )
         })?),
     };
     Ok(())
+}
+
+/// How many values a JSON text holds, give or take the empty containers; counted without parsing it.
+fn value_count(json: &str) -> usize {
+    let (mut count, mut in_string, mut escaped) = (1, false, false);
+    for byte in json.bytes() {
+        match (in_string, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_string = !in_string,
+            (false, b',' | b'[' | b'{') => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// A member that is there and not null.
@@ -291,7 +323,10 @@ fn timestamp(object: &Map<String, Value>, path: &str) -> Result<Option<UnixMicro
             .and_then(UnixMicros::from_seconds)
             .map(Some)
             .ok_or_else(|| {
-                Invalid::new(path, "must be Unix time in seconds (a fraction is fine, milliseconds are not)")
+                Invalid::new(
+                    path,
+                    "must be Unix time in seconds (a fraction is fine, milliseconds are not)",
+                )
             }),
     }
 }
@@ -318,7 +353,8 @@ fn check_body(
     match text(half, "body_encoding", &path)? {
         None | Some("plaintext") => {}
         Some("base64") => {
-            if body.is_some_and(|body| BASE64.decode(body).is_err()) && !warnings.contains(&Warning::BodyNotBase64)
+            if body.is_some_and(|body| BASE64.decode(body).is_err())
+                && !warnings.contains(&Warning::BodyNotBase64)
             {
                 warnings.push(Warning::BodyNotBase64);
             }
@@ -343,7 +379,12 @@ fn check_fields(fields: Option<&Value>, path: &str, kind: FieldKind) -> Result<(
         Some(Value::Object(fields)) => fields,
         // An empty map, as encoders of languages without a type for it write it.
         Some(Value::Array(items)) if items.is_empty() => return Ok(()),
-        Some(_) => return Err(Invalid::new(path, "must be an object of strings or arrays of strings")),
+        Some(_) => {
+            return Err(Invalid::new(
+                path,
+                "must be an object of strings or arrays of strings",
+            ));
+        }
     };
     for (name, value) in fields {
         if is_field_value(value, kind) {

@@ -195,7 +195,9 @@ pub enum StoreError {
         path: String,
     },
     /// The file was made by a newer inspector.
-    #[error("the store `{path}` has format {found}, this inspector knows formats up to {known}; use the newer program")]
+    #[error(
+        "the store `{path}` has format {found}, this inspector knows formats up to {known}; use the newer program"
+    )]
     Newer {
         /// Which store.
         path: String,

@@ -15,7 +15,17 @@ const WHOLE: &[&str] = &["", "complete", "full", "none", "ok", "whole"];
 /// In a member's name: `false` is the bad news, whereas elsewhere `true` is.
 const GOOD_NAMES: &[&str] = &["complete", "full", "whole"];
 /// In a member's name: any number but zero is bad news.
-const LOSS_NAMES: &[&str] = &["cut", "drop", "gap", "hole", "lost", "missing", "omitted", "truncated", "unseen"];
+const LOSS_NAMES: &[&str] = &[
+    "cut",
+    "drop",
+    "gap",
+    "hole",
+    "lost",
+    "missing",
+    "omitted",
+    "truncated",
+    "unseen",
+];
 
 /// One line for each thing that `kong.completeness` says is missing; none when all is there or nothing is said.
 #[must_use]
@@ -61,7 +71,11 @@ fn collect(value: &Value, key: &str, path: &str, depth: usize, marks: &mut Vec<S
         Value::Object(members) => {
             for (key, member) in members.iter().filter(|_| depth > 0) {
                 let words = key.replace('_', " ");
-                let path = if path.is_empty() { words } else { format!("{path} {words}") };
+                let path = if path.is_empty() {
+                    words
+                } else {
+                    format!("{path} {words}")
+                };
                 collect(member, key, &path, depth - 1, marks);
             }
         }
@@ -98,10 +112,16 @@ mod tests {
         check(&json!(false), &["not complete"]);
         check(&json!(null), &[]);
         check(&json!("response_cut"), &["response_cut"]);
-        check(&json!({"request": "whole", "response": "cut"}), &["response: cut"]);
+        check(
+            &json!({"request": "whole", "response": "cut"}),
+            &["response: cut"],
+        );
         check(&json!({"truncated": true}), &["truncated"]);
         check(&json!({"truncated": false, "complete": true}), &[]);
-        check(&json!({"request_body": {"complete": false}}), &["request body complete: no"]);
+        check(
+            &json!({"request_body": {"complete": false}}),
+            &["request body complete: no"],
+        );
         check(
             &json!({"response_body": {"truncated_bytes": 12, "total_bytes": 99}}),
             &["response body truncated bytes: 12"],

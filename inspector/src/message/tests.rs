@@ -1,4 +1,4 @@
-use super::{Halves, SUMMARY_URL_BYTES, Warning, check};
+use super::{Halves, SUMMARY_URL_BYTES, VALUES, Warning, check};
 
 /// The old plugin's message as a Kong 3.9 with the plugin restored sent it.
 const PLUGIN: &str = r#"{"request":{"method":"POST","body":"a=1&a=2&b","url":"http:\/\/127.0.0.1:8000\/rs?x=1","form":{"a":["1","2"],"b":true},"timestamp":1795341581.101,"headers":{"host":"127.0.0.1:8000","accept":["text\/html","*\/*"]}},"response":{"body":"ok","size_bytes":"14","headers":{},"response_time":0.002,"status":200,"timestamp":1795341581.103}}"#;
@@ -72,23 +72,59 @@ fn a_bad_message_is_refused_with_the_place() {
         (r#"{"request":{"method":7,"url":"x"}}"#, "request.method"),
         (r#"{"request":{"method":"GET"}}"#, "request.url"),
         (r#"{"request":{"method":"GET","url":""}}"#, "request.url"),
-        (r#"{"request":{"method":"GET","url":"x","headers":"a: b"}}"#, "request.headers"),
-        (r#"{"request":{"method":"GET","url":"x","headers":{"a":true}}}"#, "request.headers.a"),
-        (r#"{"request":{"method":"GET","url":"x","headers":{"a":["1",{}]}}}"#, "request.headers.a[1]"),
-        (r#"{"request":{"method":"GET","url":"x","form":{"a":{}}}}"#, "request.form.a"),
-        (r#"{"request":{"method":"GET","url":"x","body":{}}}"#, "request.body"),
-        (r#"{"request":{"method":"GET","url":"x","body_encoding":"gzip"}}"#, "request.body_encoding"),
-        (r#"{"request":{"method":"GET","url":"x","timestamp":"now"}}"#, "request.timestamp"),
-        (r#"{"request":{"method":"GET","url":"x","timestamp":-1}}"#, "request.timestamp"),
-        (r#"{"request":{"method":"GET","url":"x","timestamp":1795341581101}}"#, "request.timestamp"),
+        (
+            r#"{"request":{"method":"GET","url":"x","headers":"a: b"}}"#,
+            "request.headers",
+        ),
+        (
+            r#"{"request":{"method":"GET","url":"x","headers":{"a":true}}}"#,
+            "request.headers.a",
+        ),
+        (
+            r#"{"request":{"method":"GET","url":"x","headers":{"a":["1",{}]}}}"#,
+            "request.headers.a[1]",
+        ),
+        (
+            r#"{"request":{"method":"GET","url":"x","form":{"a":{}}}}"#,
+            "request.form.a",
+        ),
+        (
+            r#"{"request":{"method":"GET","url":"x","body":{}}}"#,
+            "request.body",
+        ),
+        (
+            r#"{"request":{"method":"GET","url":"x","body_encoding":"gzip"}}"#,
+            "request.body_encoding",
+        ),
+        (
+            r#"{"request":{"method":"GET","url":"x","timestamp":"now"}}"#,
+            "request.timestamp",
+        ),
+        (
+            r#"{"request":{"method":"GET","url":"x","timestamp":-1}}"#,
+            "request.timestamp",
+        ),
+        (
+            r#"{"request":{"method":"GET","url":"x","timestamp":1795341581101}}"#,
+            "request.timestamp",
+        ),
         (r#"{"response":{}}"#, "response.status"),
         (r#"{"response":{"status":1000}}"#, "response.status"),
         (r#"{"response":{"status":200.5}}"#, "response.status"),
         (r#"{"response":{"status":-1}}"#, "response.status"),
-        (r#"{"response":{"status":200,"size_bytes":"many"}}"#, "response.size_bytes"),
-        (r#"{"response":{"status":200,"response_time":-1}}"#, "response.response_time"),
+        (
+            r#"{"response":{"status":200,"size_bytes":"many"}}"#,
+            "response.size_bytes",
+        ),
+        (
+            r#"{"response":{"status":200,"response_time":-1}}"#,
+            "response.response_time",
+        ),
         (r#"{"response":{"status":200,"reason":1}}"#, "response.reason"),
-        (r#"{"response":{"status":200},"unique_identifier":5}"#, "unique_identifier"),
+        (
+            r#"{"response":{"status":200},"unique_identifier":5}"#,
+            "unique_identifier",
+        ),
     ] {
         match check(json) {
             Ok(_) => panic!("accepted: {json}"),
@@ -96,7 +132,10 @@ fn a_bad_message_is_refused_with_the_place() {
         }
     }
     let named = check(&long_name).unwrap_err().path;
-    assert!(named.starts_with("request.headers.nnn") && named.len() < 200, "{named}");
+    assert!(
+        named.starts_with("request.headers.nnn") && named.len() < 200,
+        "{named}"
+    );
 }
 
 #[test]
@@ -111,7 +150,22 @@ fn a_body_that_is_not_base64_is_a_warning_not_a_loss() {
 
 #[test]
 fn a_long_url_is_cut_between_characters() {
-    let json = format!(r#"{{"request":{{"method":"GET","url":"{}"}}}}"#, "é".repeat(SUMMARY_URL_BYTES));
+    let json = format!(
+        r#"{{"request":{{"method":"GET","url":"{}"}}}}"#,
+        "é".repeat(SUMMARY_URL_BYTES)
+    );
     let url = check(&json).unwrap().summary.url.unwrap();
     assert_eq!(url.len(), SUMMARY_URL_BYTES);
+}
+
+#[test]
+fn a_message_of_too_many_values_is_refused_unparsed() {
+    let message = |extra: String| {
+        format!(
+            r#"{{"response":{{"status":200,"body":"{}"}},"kong":[{extra}]}}"#,
+            ",[{".repeat(VALUES)
+        )
+    };
+    assert!(check(&message("0,".repeat(VALUES - 100) + "0")).is_ok());
+    assert_eq!(check(&message("0,".repeat(VALUES) + "0")).unwrap_err().path, "$");
 }

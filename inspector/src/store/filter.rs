@@ -192,7 +192,11 @@ mod tests {
             ("-1", None),
             ("teapot", None),
         ] {
-            assert_eq!(StatusFilter::parse(text).map(|s| (s.from, s.to)), expected, "{text}");
+            assert_eq!(
+                StatusFilter::parse(text).map(|s| (s.from, s.to)),
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -211,7 +215,11 @@ mod tests {
             ("before=1795341581101", "before"),
             ("after=x", "after"),
         ] {
-            assert_eq!(Parameters::parse(query).unwrap_err().parameter, parameter, "{query}");
+            assert_eq!(
+                Parameters::parse(query).unwrap_err().parameter,
+                parameter,
+                "{query}"
+            );
         }
     }
 }

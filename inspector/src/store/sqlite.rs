@@ -92,12 +92,16 @@ impl SqliteStore {
         configure(&connection)?;
         schema::upgrade(&mut connection, format)?;
         let totals = connection
-            .query_row("SELECT count(*), coalesce(sum(bytes), 0) FROM message", [], |row| {
-                Ok(Totals {
-                    messages: unsigned(row.get(0)?),
-                    bytes: unsigned(row.get(1)?),
-                })
-            })
+            .query_row(
+                "SELECT count(*), coalesce(sum(bytes), 0) FROM message",
+                [],
+                |row| {
+                    Ok(Totals {
+                        messages: unsigned(row.get(0)?),
+                        bytes: unsigned(row.get(1)?),
+                    })
+                },
+            )
             .map_err(failed("count what is kept"))?;
         Ok(Self {
             writer: Mutex::new(Writer { connection, totals }),
@@ -241,7 +245,8 @@ fn append(
     let mut kept = Vec::with_capacity(batch.len());
     {
         let mut insert = transaction.prepare_cached(row::INSERT)?;
-        let mut insert_content = transaction.prepare_cached("INSERT INTO content (id, json) VALUES (?1, ?2)")?;
+        let mut insert_content =
+            transaction.prepare_cached("INSERT INTO content (id, json) VALUES (?1, ?2)")?;
         let mut find = transaction.prepare_cached(
             "SELECT uuid FROM message WHERE bucket = ?1 AND unique_identifier = ?2 AND halves = ?3",
         )?;

@@ -39,7 +39,10 @@ pub(super) fn entries(query: &Query) -> (String, Vec<Value>) {
     if let Some(status) = filter.status {
         select.require(
             "status BETWEEN ? AND ?",
-            [Value::Integer(status.from.into()), Value::Integer(status.to.into())],
+            [
+                Value::Integer(status.from.into()),
+                Value::Integer(status.to.into()),
+            ],
         );
     }
     if let Some(text) = &filter.text {

@@ -7,7 +7,7 @@ use super::SqliteStore;
 use crate::clock::{UnixMicros, message_uuid};
 use crate::message::{Warning, check};
 use crate::store::filter::{Order, Parameters};
-use crate::store::{Bound, Filter, Kept, NewMessage, Query, Retention, Store, StoreError};
+use crate::store::{Bound, Filter, Kept, NewMessage, Query, Retention, Store as _, StoreError};
 
 const KEEP_ALL: Retention = Retention {
     messages: u64::MAX,
@@ -49,7 +49,10 @@ fn query(parameters: &str) -> Query {
 
 fn urls(store: &SqliteStore, query: &Query) -> Vec<String> {
     let entries = store.list(query).unwrap();
-    entries.into_iter().map(|entry| entry.summary.url.unwrap()).collect()
+    entries
+        .into_iter()
+        .map(|entry| entry.summary.url.unwrap())
+        .collect()
 }
 
 fn everywhere(test: impl Fn(&SqliteStore)) {
@@ -63,7 +66,10 @@ fn what_was_appended_is_found_whole() {
     everywhere(|store| {
         let json = r#"{"unique_identifier":"u","request":{"method":"GET","url":"http://a/","body":"%","body_encoding":"base64","timestamp":5},"kong":{"route":{"name":"r"}},"unknown":[1]}"#;
         let new = message("b", json);
-        assert_eq!(store.append(std::slice::from_ref(&new)).unwrap(), [Kept::New(new.uuid)]);
+        assert_eq!(
+            store.append(std::slice::from_ref(&new)).unwrap(),
+            [Kept::New(new.uuid)]
+        );
         let (entry, text) = store.find(new.uuid).unwrap().unwrap();
         assert_eq!(text, json);
         assert_eq!(entry.summary, new.summary);
@@ -199,13 +205,61 @@ fn the_oldest_arrivals_are_pruned_by_count_bytes_and_age() {
     let now = UnixMicros(10_000_000);
     for (retention, most, gone, left) in [
         (KEEP_ALL, 100, 0, &["/4", "/3", "/2", "/1"][..]),
-        (Retention { messages: 3, ..KEEP_ALL }, 100, 1, &["/4", "/3", "/2"]),
-        (Retention { messages: 1, ..KEEP_ALL }, 2, 2, &["/4", "/3"]),
-        (Retention { bytes: 2 * size, ..KEEP_ALL }, 100, 2, &["/4", "/3"]),
-        (Retention { bytes: 2 * size - 1, ..KEEP_ALL }, 100, 3, &["/4"]),
+        (
+            Retention {
+                messages: 3,
+                ..KEEP_ALL
+            },
+            100,
+            1,
+            &["/4", "/3", "/2"],
+        ),
+        (
+            Retention {
+                messages: 1,
+                ..KEEP_ALL
+            },
+            2,
+            2,
+            &["/4", "/3"],
+        ),
+        (
+            Retention {
+                bytes: 2 * size,
+                ..KEEP_ALL
+            },
+            100,
+            2,
+            &["/4", "/3"],
+        ),
+        (
+            Retention {
+                bytes: 2 * size - 1,
+                ..KEEP_ALL
+            },
+            100,
+            3,
+            &["/4"],
+        ),
         (Retention { bytes: 0, ..KEEP_ALL }, 100, 3, &["/4"]),
-        (Retention { age: Some(Duration::from_secs(8)), ..KEEP_ALL }, 100, 2, &["/4", "/3"]),
-        (Retention { age: Some(Duration::ZERO), ..KEEP_ALL }, 100, 3, &["/4"]),
+        (
+            Retention {
+                age: Some(Duration::from_secs(8)),
+                ..KEEP_ALL
+            },
+            100,
+            2,
+            &["/4", "/3"],
+        ),
+        (
+            Retention {
+                age: Some(Duration::ZERO),
+                ..KEEP_ALL
+            },
+            100,
+            3,
+            &["/4"],
+        ),
     ] {
         everywhere(|store| {
             for second in 1..=4_u32 {
@@ -232,7 +286,13 @@ fn a_file_is_private_survives_reopening_and_is_opened_once() {
     store.append(std::slice::from_ref(&new)).unwrap();
     assert!(matches!(SqliteStore::open(&path), Err(StoreError::InUse { .. })));
     for name in ["store", "store-wal"] {
-        let mode = directory.path().join(name).metadata().unwrap().permissions().mode();
+        let mode = directory
+            .path()
+            .join(name)
+            .metadata()
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     drop(store);
@@ -245,20 +305,37 @@ fn a_file_is_private_survives_reopening_and_is_opened_once() {
 fn a_file_that_is_not_a_store_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store");
-    std::fs::write(&path, "not a database, and longer than one hundred bytes ".repeat(4)).unwrap();
-    assert!(matches!(SqliteStore::open(&path), Err(StoreError::NotOurs { .. })));
-    assert!(std::fs::read_to_string(&path).unwrap().starts_with("not a database"));
+    std::fs::write(
+        &path,
+        "not a database, and longer than one hundred bytes ".repeat(4),
+    )
+    .unwrap();
+    assert!(matches!(
+        SqliteStore::open(&path),
+        Err(StoreError::NotOurs { .. })
+    ));
+    assert!(
+        std::fs::read_to_string(&path)
+            .unwrap()
+            .starts_with("not a database")
+    );
 
     let path = directory.path().join("other");
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("CREATE TABLE mine (x)").unwrap();
     drop(other);
-    assert!(matches!(SqliteStore::open(&path), Err(StoreError::NotOurs { .. })));
+    assert!(matches!(
+        SqliteStore::open(&path),
+        Err(StoreError::NotOurs { .. })
+    ));
 
     let path = directory.path().join("newer");
     drop(SqliteStore::open(&path).unwrap());
     let newer = rusqlite::Connection::open(&path).unwrap();
     newer.pragma_update(None, "user_version", 99).unwrap();
     drop(newer);
-    assert!(matches!(SqliteStore::open(&path), Err(StoreError::Newer { found: 99, .. })));
+    assert!(matches!(
+        SqliteStore::open(&path),
+        Err(StoreError::Newer { found: 99, .. })
+    ));
 }
