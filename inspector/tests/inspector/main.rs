@@ -1,0 +1,13 @@
+//! The inspector as its clients and its readers meet it: over real HTTP, on loopback.
+#![expect(unused_crate_dependencies, reason = "they are the library's")]
+
+#[cfg(test)]
+mod api;
+#[cfg(test)]
+mod live;
+#[cfg(test)]
+mod pages;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod support;
