@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use crate::client::{Answer, Request, Scheme};
 use crate::shipped::{Scope, Shipped};
 
 /// An exchange as client and upstream saw it.
@@ -33,6 +35,36 @@ pub struct Expected {
     pub request_id: Option<String>,
     /// Names of service, route and consumer; `None` where they are not to be compared.
     pub scope: Option<Scope>,
+}
+
+impl Expected {
+    /// The exchange as the client saw it, sent to this listener.
+    #[must_use]
+    pub fn of(
+        name: &str,
+        (scheme, listener): (Scheme, SocketAddr),
+        request: &Request,
+        answer: &Answer,
+        scope: Option<Scope>,
+    ) -> Self {
+        // The plugin's rule: the host without its port, in lower case, then the listener's port.
+        let host = request.host.as_deref().map_or_else(
+            || listener.ip().to_string(),
+            |host| host.split(':').next().unwrap_or(host).to_ascii_lowercase(),
+        );
+        Self {
+            name: name.to_owned(),
+            id: request.id.clone(),
+            method: request.method.clone(),
+            url: format!("{}://{host}:{}{}", scheme.name(), listener.port(), request.target),
+            status: answer.status,
+            request_body: Bytes::copy_from_slice(request.body()),
+            response_body: answer.body.bytes.clone(),
+            response_wire_bytes: u64::try_from(answer.body.wire_bytes).unwrap_or(u64::MAX),
+            request_id: answer.field("X-Kong-Request-Id").map(str::to_owned),
+            scope,
+        }
+    }
 }
 
 /// What became of an expected exchange.

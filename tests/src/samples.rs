@@ -259,25 +259,12 @@ pub async fn send(sample: &Sample, listeners: Listeners) -> anyhow::Result<Expec
             String::from_utf8_lossy(&answer.body.bytes)
         );
     }
-    expected(sample, gateway.port(), &answer)
-}
-
-/// What has to arrive for this sample and its answer.
-fn expected(sample: &Sample, port: u16, answer: &crate::client::Answer) -> anyhow::Result<Expected> {
-    let request = &sample.request;
-    // The plugin's rule: host without port, then the port of the listener.
-    let host = request.host.as_deref().unwrap_or("127.0.0.1");
-    let host = host.split(':').next().unwrap_or(host);
-    Ok(Expected {
-        name: sample.name.to_owned(),
-        id: request.id.clone(),
-        method: request.method.clone(),
-        url: format!("{}://{host}:{port}{}", sample.scheme.name(), request.target),
-        status: answer.status,
-        request_body: Bytes::copy_from_slice(request.body()),
-        response_body: answer.body.bytes.clone(),
-        response_wire_bytes: u64::try_from(answer.body.wire_bytes)?,
-        request_id: answer.field("X-Kong-Request-Id").map(str::to_owned),
-        scope: sample.answer.as_ref().map(|foreseen| foreseen.scope.clone()),
-    })
+    let scope = sample.answer.as_ref().map(|foreseen| foreseen.scope.clone());
+    Ok(Expected::of(
+        sample.name,
+        (sample.scheme, gateway),
+        &sample.request,
+        &answer,
+        scope,
+    ))
 }
