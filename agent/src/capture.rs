@@ -4,10 +4,10 @@
 //! descriptors; everything after it also runs from a recording.
 
 pub mod event;
-pub mod late;
-pub mod recording;
 pub mod gateways;
 pub mod host;
+pub mod late;
 pub mod libraries;
+pub mod recording;
 pub mod sockets;
 pub mod symbols;

@@ -1,0 +1,335 @@
+//! Capture as a whole: which gateways run, probes on their workers, the ring's reader, and what became of it all.
+//!
+//! In: a selector and a sink for batches of events. Out: those batches, and a [`CaptureStatus`] that is renewed several
+//! times a second. One thread follows the gateways: a worker that a reload starts is watched within [`TICK`].
+//! Deliberately absent: anything that is done with events.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::gateways::watch::{GatewayChange, Watcher};
+use super::gateways::{Gateway, GatewayKind, Pid, SelectError, Selector, Worker};
+use super::late::LateConnections;
+use super::libraries::{LibraryFinder, TlsLibrary, TlsSearch};
+use super::probes::{CaptureError, KernelCounters, ProbeOptions, Probes};
+use super::reader::{BatchSink, Reader, ReaderCounters, ReaderCounts, ReaderOptions, Tap};
+use super::sockets;
+use super::symbols::TlsFunction;
+use super::tls::TlsProbePlan;
+
+/// How often the gateways' processes are looked at.
+pub const TICK: Duration = Duration::from_millis(200);
+
+/// What to capture, and how.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// Which gateways.
+    pub selector: Selector,
+    /// Whether OpenSSL calls are probed.
+    pub tls: bool,
+    /// Sizes of what the kernel keeps.
+    pub probes: ProbeOptions,
+    /// How the ring is read.
+    pub reader: ReaderOptions,
+}
+
+/// Why capture cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// No gateway can be told.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// The kernel or the privileges do not allow it.
+    #[error(transparent)]
+    Probes(#[from] CaptureError),
+    /// No thread can be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}
+
+/// A running capture. Dropping it takes every probe off.
+#[derive(Debug)]
+pub struct Session {
+    status: Arc<ArcSwap<CaptureStatus>>,
+    late: Arc<ArcSwap<LateConnections>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How capture is, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct CaptureStatus {
+    /// The gateways that run, with their watched workers.
+    pub gateways: Vec<WatchedGateway>,
+    /// What the probes counted.
+    pub kernel: KernelCounters,
+    /// What the reader counted.
+    pub reader: ReaderCounts,
+    /// What does not work, one sentence each.
+    pub problems: Vec<String>,
+}
+
+/// A gateway and its watched workers.
+#[derive(Clone, Debug)]
+pub struct WatchedGateway {
+    /// What runs.
+    pub gateway: Gateway,
+    /// How the TLS of each watched worker is captured.
+    pub tls: BTreeMap<Pid, TlsState>,
+}
+
+/// How a worker's TLS is captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsState {
+    /// By its OpenSSL calls: the library's version or path, and how many functions are probed.
+    Calls {
+        /// Which library.
+        library: String,
+        /// How many functions.
+        functions: usize,
+    },
+    /// It was not asked for.
+    Off,
+    /// The process has no TLS library.
+    NoLibrary,
+    /// The process has one that cannot be used, and why.
+    Unusable(String),
+}
+
+impl TlsState {
+    /// In words, for `/status` and `doctor`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Calls { library, functions } => format!("calls ({library}, {functions} functions)"),
+            Self::Off => "off".to_owned(),
+            Self::NoLibrary => "none (no TLS library)".to_owned(),
+            Self::Unusable(why) => format!("absent ({why})"),
+        }
+    }
+}
+
+impl Session {
+    /// Loads the probes, puts them on what runs, and follows it from then on.
+    ///
+    /// # Errors
+    /// [`SessionError`]. That no gateway runs yet is one only where processes were named.
+    pub fn start(
+        options: SessionOptions,
+        sink: impl BatchSink + 'static,
+        tap: Option<Tap>,
+    ) -> Result<Self, SessionError> {
+        let watcher = Watcher::new(options.selector)?;
+        let mut probes = Probes::load(&options.probes)?;
+        let ring = probes.ring()?;
+        let reader = Reader::spawn(ring, options.reader, sink, tap).map_err(SessionError::Thread)?;
+        let status = Arc::new(ArcSwap::from_pointee(CaptureStatus::default()));
+        let late = Arc::new(ArcSwap::from_pointee(LateConnections::default()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut follower = Follower {
+            watcher,
+            probes,
+            reader_counters: Arc::clone(reader.counters()),
+            libraries: LibraryFinder::default(),
+            tls: options.tls,
+            states: BTreeMap::new(),
+            problems: BTreeMap::new(),
+            status: Arc::clone(&status),
+            late: Arc::clone(&late),
+        };
+        follower.tick();
+        let stopping = Arc::clone(&stop);
+        let thread = thread::Builder::new()
+            .name("kongtap-follow".to_owned())
+            .spawn(move || {
+                while !stopping.load(Ordering::Acquire) {
+                    thread::park_timeout(TICK);
+                    follower.tick();
+                }
+                follower.finish(reader);
+            })
+            .map_err(SessionError::Thread)?;
+        Ok(Self { status, late, stop, thread: Some(thread) })
+    }
+
+    /// How it is. Shared: it is replaced at every [`TICK`].
+    #[must_use]
+    pub const fn status(&self) -> &Arc<ArcSwap<CaptureStatus>> {
+        &self.status
+    }
+
+    /// Connections that were open before the probes came.
+    #[must_use]
+    pub const fn late(&self) -> &Arc<ArcSwap<LateConnections>> {
+        &self.late
+    }
+
+    /// Takes the probes off, hands over what the ring still holds, and leaves the last counts in the status.
+    pub fn stop(mut self) {
+        self.halt();
+    }
+
+    fn halt(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It ends by a panic only if the code is wrong; the probes are off either way.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+/// Follows the gateways and keeps the probes where they belong.
+struct Follower {
+    watcher: Watcher,
+    probes: Probes,
+    reader_counters: Arc<ReaderCounters>,
+    libraries: LibraryFinder,
+    tls: bool,
+    states: BTreeMap<Pid, TlsState>,
+    /// What does not work, by process.
+    problems: BTreeMap<Pid, String>,
+    status: Arc<ArcSwap<CaptureStatus>>,
+    late: Arc<ArcSwap<LateConnections>>,
+}
+
+impl Follower {
+    fn tick(&mut self) {
+        for change in self.watcher.tick() {
+            match change {
+                GatewayChange::WorkerStarted { gateway, worker } => {
+                    let kind = self.watcher.gateways().iter().find(|g| g.id == gateway).map(|g| g.kind);
+                    self.begin(&worker, kind.unwrap_or(GatewayKind::Other));
+                }
+                GatewayChange::WorkerGone { worker, .. } => self.end(worker.pid),
+                GatewayChange::GatewayFound(gateway) => {
+                    tracing::info!(kind = gateway.kind.label(), pid = gateway.id.pid.0, "Found a gateway.");
+                }
+                GatewayChange::GatewayGone(id) => tracing::warn!(pid = id.pid.0, "A gateway is gone."),
+            }
+        }
+        self.publish();
+    }
+
+    fn begin(&mut self, worker: &Worker, kind: GatewayKind) {
+        let pid = worker.pid;
+        // Both before and after: a connection that is accepted in between is marked late, which costs it nothing.
+        self.note_open_connections(pid);
+        if let Err(error) = self.probes.watch(pid.0) {
+            self.problems.insert(pid, format!("process {pid} cannot be watched: {error}"));
+            return;
+        }
+        self.note_open_connections(pid);
+        let state = if self.tls { self.begin_tls(pid, kind) } else { TlsState::Off };
+        tracing::info!(pid = pid.0, tls = state.describe(), "Watching a worker.");
+        if let TlsState::Unusable(why) = &state {
+            self.problems.insert(pid, format!("TLS of process {pid} is not captured: {why}; plain traffic is"));
+        }
+        self.states.insert(pid, state);
+    }
+
+    fn begin_tls(&mut self, pid: Pid, kind: GatewayKind) -> TlsState {
+        let libraries = match self.libraries.search(pid) {
+            Ok(TlsSearch::Found(libraries)) => libraries,
+            Ok(TlsSearch::NoLibrary) => return TlsState::NoLibrary,
+            Ok(TlsSearch::NoSymbols { examined }) => {
+                let why: Vec<String> = examined
+                    .iter()
+                    .map(|file| format!("{}: {}", file.path.display(), file.problem.label()))
+                    .collect();
+                return TlsState::Unusable(why.join(", "));
+            }
+            Err(error) => return TlsState::Unusable(error.to_string()),
+        };
+        let mut outcome = TlsState::NoLibrary;
+        for library in &libraries {
+            let name = library.version.clone().unwrap_or_else(|| library.path_in_process.display().to_string());
+            outcome = match self.probes.attach_tls(pid.0, &plan(library, kind)) {
+                Ok(attachment) => TlsState::Calls { library: name, functions: attachment.probed.len() },
+                Err(error) => TlsState::Unusable(format!("{name}: {error}")),
+            };
+        }
+        outcome
+    }
+
+    fn note_open_connections(&self, pid: Pid) {
+        match sockets::of_process(pid) {
+            Ok(found) => {
+                let mut late = LateConnections::clone(&self.late.load());
+                late.extend(found.established.iter().map(|connection| (connection.local, connection.remote)));
+                self.late.store(Arc::new(late));
+            }
+            Err(error) => tracing::warn!(pid = pid.0, %error, "Cannot list open connections."),
+        }
+    }
+
+    fn end(&mut self, pid: Pid) {
+        self.states.remove(&pid);
+        self.problems.remove(&pid);
+        if let Err(error) = self.probes.unwatch(pid.0) {
+            tracing::warn!(pid = pid.0, %error, "Cannot take the probes off.");
+        }
+    }
+
+    fn publish(&self) {
+        let mut problems: Vec<String> = self.problems.values().cloned().collect();
+        let kernel = match self.probes.counters() {
+            Ok(counters) => counters,
+            Err(error) => {
+                problems.push(format!("the probes' counters cannot be read: {error}"));
+                self.status.load().kernel.clone()
+            }
+        };
+        let gateways = self
+            .watcher
+            .gateways()
+            .iter()
+            .map(|gateway| WatchedGateway {
+                gateway: gateway.clone(),
+                tls: gateway
+                    .workers
+                    .iter()
+                    .filter_map(|worker| Some((worker.pid, self.states.get(&worker.pid)?.clone())))
+                    .collect(),
+            })
+            .collect();
+        let reader = self.reader_counters.snapshot();
+        self.status.store(Arc::new(CaptureStatus { gateways, kernel, reader, problems }));
+    }
+
+    /// Unwatches, so that nothing more is written, then lets the reader empty the ring.
+    fn finish(mut self, reader: Reader) {
+        let watched: Vec<Pid> = self.states.keys().copied().collect();
+        for pid in watched {
+            self.end(pid);
+        }
+        reader.stop();
+        self.publish();
+    }
+}
+
+fn plan(library: &TlsLibrary, kind: GatewayKind) -> TlsProbePlan {
+    // nginx always calls `SSL_set_fd` before its first handshake, so there is no need to pay for the handshake's probes.
+    let sets_fd = kind != GatewayKind::Other;
+    TlsProbePlan {
+        path: library.path_for_agent.clone(),
+        functions: library
+            .functions
+            .iter()
+            .filter(|(function, _)| !(sets_fd && **function == TlsFunction::DoHandshake))
+            .map(|(function, offset)| (*function, offset.0))
+            .collect(),
+    }
+}
