@@ -4,5 +4,15 @@
 //! immutable [`snapshot::Snapshot`] and, for each exchange, a [`snapshot::Resolution`]: Service, Route, Consumer, or an
 //! honest "unknown". Deliberately absent: the `runscope` configurations (that is `plugin`).
 
+pub mod admin_api;
+pub mod consumer;
+pub mod credentials;
+pub mod declarative;
+pub mod document;
 pub mod entities;
+pub mod fields;
+pub mod forms;
+pub mod ids;
+pub mod router;
 pub mod snapshot;
+pub mod source;

@@ -92,6 +92,37 @@ pub struct Plugin {
     pub place: String,
 }
 
+/// How one entity names another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reference {
+    /// By its id.
+    Id(String),
+    /// By its name (a consumer's user name).
+    Name(String),
+    /// By either: a plain string, as declarative files have it.
+    Any(String),
+}
+
+impl Reference {
+    /// The text that was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Id(text) | Self::Name(text) | Self::Any(text) => text,
+        }
+    }
+
+    /// Whether it names the entity with this id and this name.
+    #[must_use]
+    pub fn names(&self, id: &str, name: Option<&str>) -> bool {
+        match self {
+            Self::Id(text) => text == id,
+            Self::Name(text) => Some(text.as_str()) == name,
+            Self::Any(text) => text == id || Some(text.as_str()) == name,
+        }
+    }
+}
+
 /// Everything that one reading of a source gave.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Entities {

@@ -1,8 +1,22 @@
-//! stub: types that other modules build on
+//! The gateway's configuration at one moment, and what it says of an exchange.
+//!
+//! In: [`Entities`] and the gateway's router profile. Out: an immutable [`Snapshot`], which resolves a joined exchange to
+//! Route, Service, Consumer and the places of its credentials. What the answer contradicts is not claimed. Deliberately
+//! absent: where entities come from (`source`), and which `runscope` configuration applies (`plugin`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::gateway::entities::{Consumer, Route, Service};
+use crate::correlate::JoinedExchange;
+use crate::gateway::consumer;
+use crate::gateway::credentials::{self, RouteAuth};
+use crate::gateway::entities::{Consumer, Entities, Plugin, Reference, Route, Scope, Service};
+use crate::gateway::router::{Found, RequestFacts, Router, RouterProfile};
+
+mod evidence;
+
+#[cfg(test)]
+mod tests;
 
 /// What the gateway's configuration says of one exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,4 +79,219 @@ pub enum CredentialPlace {
     BodyField(String),
     /// A cookie of this name.
     Cookie(String),
+}
+
+/// Something in the gateway's configuration that is not expressed here, or not fully.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotWarning {
+    /// The entity: `route orders`.
+    pub entity: String,
+    /// What about it.
+    pub text: String,
+}
+
+impl std::fmt::Display for SnapshotWarning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.entity, self.text)
+    }
+}
+
+/// The gateway's configuration at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    is_configured: bool,
+    router: Router,
+    services: HashMap<Arc<str>, Arc<Service>>,
+    services_by_name: HashMap<Arc<str>, Arc<Service>>,
+    routes: HashMap<Arc<str>, Arc<Route>>,
+    routes_by_name: HashMap<Arc<str>, Arc<Route>>,
+    consumers: consumer::Directory,
+    /// By route id.
+    auth: HashMap<Arc<str>, RouteAuth>,
+    /// What any request may be asked for.
+    all_credentials: Arc<[CredentialPlace]>,
+    /// What requests without a route are asked for: by global plugins.
+    global_credentials: Arc<[CredentialPlace]>,
+    plugins: Vec<Plugin>,
+}
+
+impl Snapshot {
+    /// A snapshot of nothing: every route is unknown, and every place where Kong's plugins read credentials by default counts.
+    #[must_use]
+    pub fn empty() -> Self {
+        let (snapshot, _) = Self::build(Entities::default(), &RouterProfile::default());
+        Self {
+            is_configured: false,
+            all_credentials: credentials::defaults(),
+            ..snapshot
+        }
+    }
+
+    /// Builds a snapshot. Never refuses: what cannot be expressed is named in the warnings and answers "unknown".
+    #[must_use]
+    pub fn build(entities: Entities, profile: &RouterProfile) -> (Self, Vec<SnapshotWarning>) {
+        let services: Vec<_> = entities.services.into_iter().map(Arc::new).collect();
+        let routes: Vec<_> = entities.routes.into_iter().map(Arc::new).collect();
+        let disabled = |route: &Arc<Route>| {
+            let mut services = services.iter();
+            services.any(|service| !service.enabled && Some(&service.id) == route.service_id.as_ref())
+        };
+        let has_disabled = services.iter().any(|service| !service.enabled);
+        let routed: Vec<_> = routes
+            .iter()
+            .filter(|route| !has_disabled || !disabled(route))
+            .cloned()
+            .collect();
+        let (router, warnings) = Router::build(&routed, profile);
+        let plans = credentials::Plans::of(&entities.plugins);
+        let auth = routes
+            .iter()
+            .map(|route| (Arc::clone(&route.id), plans.on(route)))
+            .collect();
+        let by_name = |service: &Arc<Service>| Some((service.name.clone()?, Arc::clone(service)));
+        let route_by_name = |route: &Arc<Route>| Some((route.name.clone()?, Arc::clone(route)));
+        let snapshot = Self {
+            is_configured: true,
+            router,
+            services_by_name: services.iter().filter_map(by_name).collect(),
+            routes_by_name: routes.iter().filter_map(route_by_name).collect(),
+            services: services.into_iter().map(|it| (Arc::clone(&it.id), it)).collect(),
+            routes: routes.into_iter().map(|it| (Arc::clone(&it.id), it)).collect(),
+            consumers: consumer::Directory::of(entities.consumers),
+            auth,
+            all_credentials: plans.everywhere(),
+            global_credentials: plans.global(),
+            plugins: entities.plugins,
+        };
+        (snapshot, warnings)
+    }
+
+    /// Whether it comes from a reading, rather than from [`Snapshot::empty`].
+    #[must_use]
+    pub const fn is_configured(&self) -> bool {
+        self.is_configured
+    }
+
+    /// What the configuration says of an exchange.
+    #[must_use]
+    pub fn resolve(&self, joined: &JoinedExchange) -> Resolution {
+        let (route, why_unknown) = match self.find(joined) {
+            Found::Route { route, .. } => (Some(route), None),
+            Found::Nothing => (None, None),
+            Found::Unknown(why) => (None, Some(why)),
+        };
+        let auth = route.and_then(|route| self.auth.get(&route.id));
+        let consumer = match (route, why_unknown) {
+            (Some(_), _) => self.consumers.on_route(joined, auth),
+            (None, None) => ConsumerMatch::Nobody,
+            (None, Some(_)) => self.consumers.on_unknown_route(joined),
+        };
+        let credentials = match (auth, why_unknown) {
+            (Some(auth), _) => &auth.credentials,
+            (None, None) => &self.global_credentials,
+            (None, Some(_)) => &self.all_credentials,
+        };
+        Resolution {
+            service: route
+                .and_then(|route| route.service_id.as_ref())
+                .and_then(|id| self.services.get(id))
+                .cloned(),
+            route: match (route, why_unknown) {
+                (Some(route), _) => RouteMatch::Matched(Arc::clone(route)),
+                (None, None) => RouteMatch::NoRoute,
+                (None, Some(why)) => RouteMatch::Unknown(why),
+            },
+            consumer,
+            credentials: Arc::clone(credentials),
+        }
+    }
+
+    fn find(&self, joined: &JoinedExchange) -> Found<'_> {
+        if !self.is_configured {
+            return Found::Unknown(UnknownRoute::NoConfiguration);
+        }
+        let Some(facts) = RequestFacts::of(&joined.client) else {
+            return Found::Unknown(UnknownRoute::NoRequest);
+        };
+        let found = self.router.find(&facts);
+        if evidence::contradicts(&found, joined) {
+            Found::Unknown(UnknownRoute::Contradicted)
+        } else {
+            found
+        }
+    }
+
+    /// The router alone, for explaining a decision.
+    #[must_use]
+    pub const fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// The Service that a reference names.
+    #[must_use]
+    pub fn service(&self, reference: &Reference) -> Option<&Arc<Service>> {
+        by(reference, &self.services, &self.services_by_name)
+    }
+
+    /// The Route that a reference names.
+    #[must_use]
+    pub fn route(&self, reference: &Reference) -> Option<&Arc<Route>> {
+        by(reference, &self.routes, &self.routes_by_name)
+    }
+
+    /// The Consumer that a reference names.
+    #[must_use]
+    pub fn consumer(&self, reference: &Reference) -> Option<&Arc<Consumer>> {
+        self.consumers.named(reference)
+    }
+
+    /// The gateway's plugins, those called `runscope` included.
+    #[must_use]
+    pub fn plugins(&self) -> &[Plugin] {
+        &self.plugins
+    }
+
+    /// How many services, routes and consumers there are.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.services.len(), self.routes.len(), self.consumers.len())
+    }
+}
+
+/// Looks a reference up by id, by name, or by either.
+fn by<'a, T>(
+    reference: &Reference,
+    ids: &'a HashMap<Arc<str>, Arc<T>>,
+    names: &'a HashMap<Arc<str>, Arc<T>>,
+) -> Option<&'a Arc<T>> {
+    match reference {
+        Reference::Id(text) => ids.get(text.to_ascii_lowercase().as_str()),
+        Reference::Name(text) => names.get(text.as_str()),
+        Reference::Any(text) => {
+            let by_id = ids.get(text.to_ascii_lowercase().as_str());
+            by_id.or_else(|| names.get(text.as_str()))
+        }
+    }
+}
+
+/// Which configuration of one plugin is in force on a route (consumers aside): the most specific enabled one. `None` for
+/// requests without a route, where only global ones count.
+pub(in crate::gateway) fn in_force<'a>(plugins: &'a [&'a Plugin], route: Option<&Route>) -> Option<&'a Plugin> {
+    let service_id = route.and_then(|route| route.service_id.clone());
+    let route_id = route.map(|route| Arc::clone(&route.id));
+    let scopes = [
+        (route_id.clone(), service_id.clone()),
+        (route_id, None),
+        (None, service_id),
+        (None, None),
+    ];
+    scopes.into_iter().find_map(|(route_id, service_id)| {
+        let scope = Scope {
+            route_id,
+            service_id,
+            consumer_id: None,
+        };
+        let mut enabled = plugins.iter().filter(|plugin| plugin.enabled);
+        enabled.find(|plugin| plugin.scope == scope).copied()
+    })
 }
