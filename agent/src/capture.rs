@@ -3,4 +3,9 @@
 //! In: a kernel and `/proc`. Out: [`event::CaptureEvent`]s. Nothing outside this module knows eBPF, `/proc` or file
 //! descriptors; everything after it also runs from a recording.
 
+pub mod decode;
 pub mod event;
+pub mod probes;
+pub mod reader;
+pub mod ring;
+pub mod tls;
