@@ -3,11 +3,18 @@
 //! In: a kernel and `/proc`. Out: [`event::CaptureEvent`]s. Nothing outside this module knows eBPF, `/proc` or file
 //! descriptors; everything after it also runs from a recording.
 
+pub mod decode;
 pub mod event;
 pub mod gateways;
 pub mod host;
 pub mod late;
 pub mod libraries;
+pub mod probes;
+pub mod reader;
 pub mod recording;
+pub mod ring;
+pub mod session;
 pub mod sockets;
 pub mod symbols;
+pub mod tls;
+pub mod usage;

@@ -7,4 +7,7 @@
 #![no_std]
 
 pub mod counter;
+pub mod offsets;
 pub mod record;
+pub mod target;
+pub mod tls;

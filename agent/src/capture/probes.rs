@@ -1,0 +1,271 @@
+//! Loads the probes, says which processes they watch, and reads what they counted.
+//!
+//! In: the embedded eBPF object, process ids, and where a process's OpenSSL functions are. Out: a [`Ring`] of records and
+//! [`KernelCounters`]. Deliberately absent: finding processes and functions (that is discovery's part), and anything but
+//! tracing programs: none of them can change or fail a call of the gateway's.
+
+use std::collections::BTreeMap;
+
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::programs::{RawTracePoint, UProbe};
+use aya::{Ebpf, EbpfLoader};
+use kongtap_common::{counter, target};
+
+use super::ring::Ring;
+use super::tls::{TlsAttachment, TlsLinks, TlsProbePlan};
+
+pub use counters::KernelCounters;
+pub use error::CaptureError;
+
+mod btf;
+mod counters;
+mod error;
+
+pub use btf::BtfError;
+
+/// The object, at an alignment that the loader can parse.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kongtap.bpf.o"));
+
+/// Where the kernel keeps its type information.
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+const TRACEPOINTS: [&str; 4] = [
+    "sock_send_length",
+    "sock_recv_length",
+    "inet_sock_set_state",
+    "tcp_destroy_sock",
+];
+pub(super) const TLS_PROGRAMS: [&str; 4] = ["tls_call", "tls_return", "tls_set_fd", "tls_free"];
+
+/// Sizes of what the kernel keeps for the probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeOptions {
+    /// Bytes of the ring between kernel and agent; rounded up to a power of two of at least a page.
+    pub ring_bytes: u32,
+    /// Connections watched at one time.
+    pub connections: u32,
+}
+
+impl Default for ProbeOptions {
+    fn default() -> Self {
+        Self {
+            ring_bytes: 32 * 1024 * 1024,
+            connections: 65_536,
+        }
+    }
+}
+
+/// The loaded probes. Dropping them detaches everything.
+pub struct Probes {
+    ebpf: Ebpf,
+    targets: Array<MapData, u64>,
+    counters: PerCpuArray<MapData, [u64; SLOTS]>,
+    bindings: HashMap<MapData, [u32; 4], [u64; 4]>,
+    tls_calls: HashMap<MapData, u64, [u64; 5]>,
+    ring: Option<MapData>,
+    tls: BTreeMap<u32, TlsLinks>,
+}
+
+const SLOTS: usize = {
+    #[expect(
+        clippy::as_conversions,
+        reason = "a small constant; conversions are not const"
+    )]
+    let slots = counter::COUNT as usize;
+    slots
+};
+
+impl std::fmt::Debug for Probes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Probes")
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Probes {
+    /// Loads the embedded object and attaches to the kernel's tracepoints. Nothing is watched yet.
+    ///
+    /// # Errors
+    /// [`CaptureError`] names what this kernel or this process's privileges lack.
+    pub fn load(options: &ProbeOptions) -> Result<Self, CaptureError> {
+        let offsets = {
+            let path = KERNEL_BTF;
+            let bytes = std::fs::read(path).map_err(|source| CaptureError::NoBtf {
+                path: path.into(),
+                source,
+            })?;
+            btf::kernel_offsets(&bytes).map_err(CaptureError::Btf)?
+        };
+        let mut ebpf = EbpfLoader::new()
+            .btf(None) // no relocations: the offsets above are all that the probes need
+            .override_global("OFFSETS", &offsets, true)
+            .map_max_entries("RING", options.ring_bytes)
+            .map_max_entries("CONNS", options.connections)
+            .load(OBJECT)
+            .map_err(CaptureError::from_load)?;
+        for name in TLS_PROGRAMS {
+            program::<UProbe>(&mut ebpf, name)?
+                .load()
+                .map_err(|error| CaptureError::from_program(name, error))?;
+        }
+        for name in TRACEPOINTS {
+            let program: &mut RawTracePoint = program(&mut ebpf, name)?;
+            program
+                .load()
+                .map_err(|error| CaptureError::from_program(name, error))?;
+            program
+                .attach(name)
+                .map_err(|error| CaptureError::from_attach(name, error))?;
+        }
+        let Map::RingBuf(ring) = take(&mut ebpf, "RING")? else {
+            return Err(CaptureError::NoRingBuffer);
+        };
+        Ok(Self {
+            targets: typed(&mut ebpf, "TARGETS")?,
+            counters: typed(&mut ebpf, "COUNTERS")?,
+            bindings: typed(&mut ebpf, "BINDINGS")?,
+            tls_calls: typed(&mut ebpf, "TLS_CALLS_OPEN")?,
+            ring: Some(ring),
+            tls: BTreeMap::new(),
+            ebpf,
+        })
+    }
+
+    /// The ring that the records arrive in; it has one reader.
+    ///
+    /// # Errors
+    /// [`CaptureError::Missing`] when it was taken before, [`CaptureError::Ring`] when it cannot be mapped.
+    pub fn ring(&mut self) -> Result<Ring, CaptureError> {
+        let ring = self
+            .ring
+            .take()
+            .ok_or(CaptureError::Missing("ring left: it was taken before"))?;
+        Ring::new(ring).map_err(CaptureError::Ring)
+    }
+
+    /// Watches the sockets of a process from now on.
+    ///
+    /// # Errors
+    /// [`CaptureError::Pid`] or [`CaptureError::Map`].
+    pub fn watch(&mut self, tgid: u32) -> Result<(), CaptureError> {
+        self.set_target(tgid, target::WATCHED, 0)
+    }
+
+    /// Stops watching a process: its sockets and its OpenSSL calls.
+    ///
+    /// # Errors
+    /// [`CaptureError::Pid`] or [`CaptureError::Map`].
+    pub fn unwatch(&mut self, tgid: u32) -> Result<(), CaptureError> {
+        self.set_target(tgid, 0, target::WATCHED)?;
+        self.detach_tls(tgid)
+    }
+
+    /// Probes the OpenSSL functions of a watched process, in that process alone. Functions that are missing or refused
+    /// are reported, not fatal, as long as one that reads or writes is left.
+    ///
+    /// # Errors
+    /// [`CaptureError::NoTlsFunction`] when no such function could be probed, [`CaptureError::Pid`], [`CaptureError::Map`].
+    pub fn attach_tls(&mut self, tgid: u32, plan: &TlsProbePlan) -> Result<TlsAttachment, CaptureError> {
+        // Socket calls inside the first probed OpenSSL call must already be known as such.
+        self.set_target(tgid, target::TLS, 0)?;
+        match super::tls::attach(&mut self.ebpf, tgid, plan) {
+            Ok((links, attachment)) => {
+                self.tls.entry(tgid).or_default().append(links);
+                Ok(attachment)
+            }
+            Err(error) => {
+                self.set_target(tgid, 0, target::TLS)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the OpenSSL probes off a process and forgets its TLS objects. Nothing happens if there are none.
+    ///
+    /// # Errors
+    /// [`CaptureError::Pid`] or [`CaptureError::Map`].
+    pub fn detach_tls(&mut self, tgid: u32) -> Result<(), CaptureError> {
+        let Some(links) = self.tls.remove(&tgid) else {
+            return Ok(());
+        };
+        self.set_target(tgid, 0, target::TLS)?;
+        super::tls::detach(&mut self.ebpf, links);
+        // A call that was under way will not be seen to return, and objects will not be seen to go.
+        for key in self
+            .bindings
+            .keys()
+            .flatten()
+            .filter(|[owner, ..]| *owner == tgid)
+            .collect::<Vec<_>>()
+        {
+            drop(self.bindings.remove(&key));
+        }
+        for key in self
+            .tls_calls
+            .keys()
+            .flatten()
+            .filter(|key| key >> 32 == u64::from(tgid))
+            .collect::<Vec<_>>()
+        {
+            drop(self.tls_calls.remove(&key));
+        }
+        Ok(())
+    }
+
+    /// What the probes counted since they were loaded.
+    ///
+    /// # Errors
+    /// [`CaptureError::Map`].
+    pub fn counters(&self) -> Result<KernelCounters, CaptureError> {
+        let values = self.counters.get(&0, 0).map_err(|source| CaptureError::Map {
+            map: "COUNTERS",
+            source,
+        })?;
+        let mut sums = vec![0; SLOTS];
+        for cpu in values.iter() {
+            for (sum, count) in sums.iter_mut().zip(cpu) {
+                *sum += count;
+            }
+        }
+        Ok(KernelCounters(sums))
+    }
+
+    fn set_target(&mut self, tgid: u32, set: u64, clear: u64) -> Result<(), CaptureError> {
+        if tgid == 0 || tgid >= target::PIDS {
+            return Err(CaptureError::Pid(tgid));
+        }
+        let failed = |source| CaptureError::Map {
+            map: "TARGETS",
+            source,
+        };
+        let word = target::word(tgid);
+        let shift = target::shift(tgid);
+        let bits = self.targets.get(&word, 0).map_err(failed)?;
+        let bits = (bits | set << shift) & !(clear << shift);
+        self.targets.set(word, bits, 0).map_err(failed)
+    }
+}
+
+pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, CaptureError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program>,
+{
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(CaptureError::Missing(name))
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, CaptureError> {
+    ebpf.take_map(name).ok_or(CaptureError::Missing(name))
+}
+
+fn typed<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, CaptureError>
+where
+    M: TryFrom<Map, Error = aya::maps::MapError>,
+{
+    M::try_from(take(ebpf, name)?).map_err(|source| CaptureError::Map { map: name, source })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! Puts the OpenSSL probes on one process and takes them off again.
+//!
+//! In: a plan (which file, which function at which offset). Out: links, and a report of what could not be probed.
+//! Deliberately absent: finding the library and its symbols.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use aya::Ebpf;
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
+use aya::programs::{ProgramError, UProbe};
+use kongtap_common::tls as cookie;
+
+use super::probes::{CaptureError, program};
+
+/// An OpenSSL function that can be probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TlsFunction {
+    /// `SSL_read`.
+    Read,
+    /// `SSL_read_ex`.
+    ReadEx,
+    /// `SSL_write`.
+    Write,
+    /// `SSL_write_ex`.
+    WriteEx,
+    /// `SSL_set_fd`.
+    SetFd,
+    /// `SSL_set_rfd`.
+    SetRfd,
+    /// `SSL_set_wfd`.
+    SetWfd,
+    /// `SSL_free`.
+    Free,
+    /// `SSL_do_handshake`. Only needed where objects are tied to their socket by other means than `SSL_set_fd`: it saves
+    /// taking the handshake for a plain stream. Costs two probe hits a handshake call, so a plan for a gateway that is
+    /// known to use `SSL_set_fd` (every nginx) leaves it out.
+    DoHandshake,
+}
+
+/// What a function's probe does.
+enum Role {
+    Call { cookie: u64 },
+    SetFd { cookie: u64 },
+    Free,
+}
+
+impl TlsFunction {
+    /// Every one.
+    pub const ALL: &[Self] = &[
+        Self::Read,
+        Self::ReadEx,
+        Self::Write,
+        Self::WriteEx,
+        Self::SetFd,
+        Self::SetRfd,
+        Self::SetWfd,
+        Self::Free,
+        Self::DoHandshake,
+    ];
+
+    /// Its symbol.
+    #[must_use]
+    pub const fn symbol(self) -> &'static str {
+        match self {
+            Self::Read => "SSL_read",
+            Self::ReadEx => "SSL_read_ex",
+            Self::Write => "SSL_write",
+            Self::WriteEx => "SSL_write_ex",
+            Self::SetFd => "SSL_set_fd",
+            Self::SetRfd => "SSL_set_rfd",
+            Self::SetWfd => "SSL_set_wfd",
+            Self::Free => "SSL_free",
+            Self::DoHandshake => "SSL_do_handshake",
+        }
+    }
+
+    /// Whether it moves plaintext.
+    #[must_use]
+    pub const fn moves_bytes(self) -> bool {
+        matches!(self, Self::Read | Self::ReadEx | Self::Write | Self::WriteEx)
+    }
+
+    const fn role(self) -> Role {
+        match self {
+            Self::Read => Role::Call { cookie: cookie::READ },
+            Self::ReadEx => Role::Call {
+                cookie: cookie::READ_EX,
+            },
+            Self::Write => Role::Call {
+                cookie: cookie::WRITE,
+            },
+            Self::WriteEx => Role::Call {
+                cookie: cookie::WRITE_EX,
+            },
+            Self::DoHandshake => Role::Call {
+                cookie: cookie::HANDSHAKE,
+            },
+            Self::SetFd => Role::SetFd {
+                cookie: cookie::SET_BOTH,
+            },
+            Self::SetRfd => Role::SetFd {
+                cookie: cookie::SET_READ,
+            },
+            Self::SetWfd => Role::SetFd {
+                cookie: cookie::SET_WRITE,
+            },
+            Self::Free => Role::Free,
+        }
+    }
+}
+
+/// Where a process's OpenSSL functions are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsProbePlan {
+    /// The library or executable, by a path that the *agent* can open and that names the very file which the process maps
+    /// (`/proc/PID/map_files/…`, `/proc/PID/root/…`).
+    pub path: PathBuf,
+    /// File offsets of the functions to probe.
+    pub functions: BTreeMap<TlsFunction, u64>,
+}
+
+/// What became of a plan.
+#[derive(Debug)]
+pub struct TlsAttachment {
+    /// Functions that are probed now.
+    pub probed: Vec<TlsFunction>,
+    /// Functions that are not, with the reason: none when the plan had no offset.
+    pub missing: Vec<(TlsFunction, Option<ProgramError>)>,
+}
+
+/// Links of one process, by program.
+#[derive(Debug, Default)]
+pub(super) struct TlsLinks(Vec<(&'static str, UProbeLinkId)>);
+
+impl TlsLinks {
+    pub(super) fn append(&mut self, mut more: Self) {
+        self.0.append(&mut more.0);
+    }
+}
+
+/// Attaches what the plan names, in the process `tgid` alone.
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    tgid: u32,
+    plan: &TlsProbePlan,
+) -> Result<(TlsLinks, TlsAttachment), CaptureError> {
+    let pid = NonZeroU32::new(tgid).ok_or(CaptureError::Pid(tgid))?;
+    let mut links = TlsLinks::default();
+    let mut attachment = TlsAttachment {
+        probed: Vec::new(),
+        missing: Vec::new(),
+    };
+    for function in TlsFunction::ALL {
+        let Some(offset) = plan.functions.get(function) else {
+            attachment.missing.push((*function, None));
+            continue;
+        };
+        match attach_one(ebpf, pid, plan, *function, *offset, &mut links)? {
+            Ok(()) => attachment.probed.push(*function),
+            Err(error) => attachment.missing.push((*function, Some(error))),
+        }
+    }
+    if attachment.probed.iter().any(|function| function.moves_bytes()) {
+        return Ok((links, attachment));
+    }
+    detach(ebpf, links);
+    let source = attachment.missing.into_iter().rev().find_map(|(_, error)| error);
+    Err(CaptureError::NoTlsFunction {
+        path: plan.path.clone(),
+        source,
+    })
+}
+
+fn attach_one(
+    ebpf: &mut Ebpf,
+    pid: NonZeroU32,
+    plan: &TlsProbePlan,
+    function: TlsFunction,
+    offset: u64,
+    links: &mut TlsLinks,
+) -> Result<Result<(), ProgramError>, CaptureError> {
+    // The return probe first, so that every call which is seen to begin is seen to end.
+    let programs: &[(&'static str, u64)] = match function.role() {
+        Role::Call { cookie } => &[("tls_return", cookie), ("tls_call", cookie)],
+        Role::SetFd { cookie } => &[("tls_set_fd", cookie)],
+        Role::Free => &[("tls_free", 0)],
+    };
+    for (name, cookie) in programs {
+        let point = UProbeAttachPoint {
+            location: UProbeAttachLocation::AbsoluteOffset(offset),
+            cookie: Some(*cookie),
+        };
+        let program: &mut UProbe = program(ebpf, name)?;
+        match program.attach(point, &plan.path, UProbeScope::OneProcess(pid)) {
+            Ok(link) => links.0.push((name, link)),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Takes probes off, last attached first: a call that is seen to begin must be seen to end.
+pub(super) fn detach(ebpf: &mut Ebpf, links: TlsLinks) {
+    for (name, link) in links.0.into_iter().rev() {
+        if let Ok(program) = program::<UProbe>(ebpf, name) {
+            // A process that is gone took its probes along.
+            drop(program.detach(link));
+        }
+    }
+}

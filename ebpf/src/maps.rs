@@ -1,0 +1,42 @@
+//! Every map, with what bounds it. User space may replace the ring's and the tables' sizes at load.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use kongtap_common::counter;
+
+use crate::conn::Conn;
+use crate::tls::binding::{Binding, SslKey};
+use crate::tls::call::TlsCall;
+
+/// Bytes of the ring unless user space chooses.
+const RING_BYTES: u32 = 32 * 1024 * 1024;
+/// Connections watched at one time.
+const CONNECTIONS: u32 = 65_536;
+/// TLS objects known at one time.
+const TLS_OBJECTS: u32 = 65_536;
+/// Threads inside an OpenSSL call at one time.
+const TLS_CALLS: u32 = 16_384;
+
+/// Records on their way to the agent.
+#[map]
+pub static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Which processes are watched: see [`kongtap_common::target`].
+#[map]
+pub static TARGETS: Array<u64> = Array::with_max_entries(kongtap_common::target::WORDS, 0);
+
+/// One slot per counter; see [`kongtap_common::counter`].
+#[map]
+pub static COUNTERS: PerCpuArray<[u64; counter::COUNT as usize]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Connections by `struct sock *`.
+#[map]
+pub static CONNS: HashMap<u64, Conn> = HashMap::with_max_entries(CONNECTIONS, 0);
+
+/// Which connection a TLS object reads from and writes to.
+#[map]
+pub static BINDINGS: HashMap<SslKey, Binding> = HashMap::with_max_entries(TLS_OBJECTS, 0);
+
+/// The OpenSSL call that a thread is in, by `bpf_get_current_pid_tgid`.
+#[map]
+pub static TLS_CALLS_OPEN: HashMap<u64, TlsCall> = HashMap::with_max_entries(TLS_CALLS, 0);
