@@ -6,6 +6,7 @@
 //! is sent and `ship` sends it. `ARCHITECTURE.md` has the map and the invariants.
 
 pub mod admin;
+pub mod app;
 pub mod capture;
 pub mod cli;
 pub mod clock;
@@ -15,6 +16,7 @@ pub mod correlate;
 pub mod gateway;
 pub mod http;
 pub mod message;
+pub mod pipeline;
 pub mod plugin;
 pub mod ship;
 pub mod telemetry;

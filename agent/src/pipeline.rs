@@ -15,7 +15,8 @@ use crate::capture::event::{CaptureEvent, KernelTime};
 use crate::clock::WallClock;
 use crate::conn::{ConnLimits, ConnStats, ConnTable};
 use crate::correlate::{Correlator, CorrelatorLimits, CorrelatorStats, Joined, JoinedExchange, merge};
-use crate::http::exchange::{Exchange, Leg};
+use crate::http::exchange::{Exchange, Leg, Response};
+use crate::message::answer::is_gateway_made_error;
 use crate::message::redact::Redaction;
 use crate::message::{self, BuildInput, Message, Profile};
 use crate::plugin::Decision;
@@ -93,7 +94,9 @@ impl<S: Sink> Pipeline<S> {
     pub fn apply(&mut self, event: CaptureEvent) {
         let now = event.at();
         if let CaptureEvent::Data(chunk) = &event {
-            self.read_bytes = self.read_bytes.saturating_add(u64::try_from(chunk.bytes.len()).unwrap_or(u64::MAX));
+            self.read_bytes = self
+                .read_bytes
+                .saturating_add(u64::try_from(chunk.bytes.len()).unwrap_or(u64::MAX));
         }
         self.connections.apply(event, &mut self.exchanges);
         self.advance(now);
@@ -104,6 +107,14 @@ impl<S: Sink> Pipeline<S> {
         self.connections.sweep(now, &mut self.exchanges);
         self.advance(now);
         self.correlator.sweep(now, &mut self.joined);
+        self.finish();
+    }
+
+    /// Everything that is still held comes out as it is: the end of a recording, or of the agent.
+    pub fn flush(&mut self, now: KernelTime) {
+        self.connections.flush(now, &mut self.exchanges);
+        self.advance(now);
+        self.correlator.flush(&mut self.joined);
         self.finish();
     }
 
@@ -151,6 +162,14 @@ impl<S: Sink> Pipeline<S> {
     }
 }
 
+/// A call of the gateway's own Admin or Status API: by its port, or by a header that only the Admin API's answers have
+/// (Kong 1.4 on) and that no service's answer can bring, as there is no upstream leg.
+fn is_gateway_api(joined: &JoinedExchange, bound: &Bound) -> bool {
+    let says_so = |response: &Response| response.headers.contains("x-kong-admin-latency");
+    bound.gateway_api_ports.contains(&joined.client.conn.local.port())
+        || (joined.upstream.is_empty() && joined.client.response.as_ref().is_some_and(says_so))
+}
+
 /// What becomes of one exchange.
 enum Verdict {
     Ship(Message),
@@ -159,10 +178,16 @@ enum Verdict {
 }
 
 fn decide(joined: &JoinedExchange, history: &History, settings: &Settings) -> Verdict {
-    debug_assert_eq!(joined.client.leg, Leg::Downstream, "the correlator joins onto the client's leg");
-    let Some(request) = &joined.client.request else { return Verdict::Drop(DropReason::HeadLost) };
+    debug_assert_eq!(
+        joined.client.leg,
+        Leg::Downstream,
+        "the correlator joins onto the client's leg"
+    );
+    let Some(request) = &joined.client.request else {
+        return Verdict::Drop(DropReason::HeadLost);
+    };
     let bound = history.at(request.started);
-    if bound.gateway_api_ports.contains(&joined.client.conn.local.port()) {
+    if is_gateway_api(joined, &bound) {
         return Verdict::Filter(FilterReason::GatewayApi);
     }
     let resolution = bound.snapshot.resolve(joined);
@@ -172,7 +197,7 @@ fn decide(joined: &JoinedExchange, history: &History, settings: &Settings) -> Ve
         Decision::RouteUnknown => return Verdict::Drop(DropReason::RouteUnknown),
         Decision::ConsumerUnknown => return Verdict::Drop(DropReason::ConsumerUnknown),
     };
-    if settings.profile == Profile::Plugin && message::is_gateway_made_error(joined) {
+    if settings.profile == Profile::Plugin && is_gateway_made_error(joined) {
         return Verdict::Filter(FilterReason::Profile);
     }
     Verdict::Ship(message::build(&BuildInput {

@@ -199,10 +199,17 @@ impl PluginSet {
         }
     }
 
-    fn on_route(&self, route: Option<&Arc<str>>, service: Option<&Arc<str>>, consumer: &ConsumerMatch) -> Decision {
+    fn on_route(
+        &self,
+        route: Option<&Arc<str>>,
+        service: Option<&Arc<str>>,
+        consumer: &ConsumerMatch,
+    ) -> Decision {
         let scopes = precedence(route, service, Who::Nobody);
         let rank_without = scopes.iter().position(|scope| self.active.contains_key(scope));
-        let found = rank_without.and_then(|rank| scopes.get(rank)).and_then(|scope| self.active.get(scope));
+        let found = rank_without
+            .and_then(|rank| scopes.get(rank))
+            .and_then(|scope| self.active.get(scope));
         let without = found.map_or(Decision::None, |config| Decision::Use(Arc::clone(config)));
         match consumer {
             ConsumerMatch::Nobody => without,
@@ -252,11 +259,13 @@ fn precedence(route: Option<&Arc<str>>, service: Option<&Arc<str>>, who: Who<'_>
         (None, service, None),
         (None, None, None),
     ];
-    let scopes = combinations.into_iter().map(|(route_id, service_id, consumer_id)| Scope {
-        route_id: route_id.cloned(),
-        service_id: service_id.cloned(),
-        consumer_id: consumer_id.cloned(),
-    });
+    let scopes = combinations
+        .into_iter()
+        .map(|(route_id, service_id, consumer_id)| Scope {
+            route_id: route_id.cloned(),
+            service_id: service_id.cloned(),
+            consumer_id: consumer_id.cloned(),
+        });
     scopes.collect()
 }
 

@@ -155,7 +155,12 @@ impl Session {
                 follower.finish(reader);
             })
             .map_err(SessionError::Thread)?;
-        Ok(Self { status, late, stop, thread: Some(thread) })
+        Ok(Self {
+            status,
+            late,
+            stop,
+            thread: Some(thread),
+        })
     }
 
     /// How it is. Shared: it is replaced at every [`TICK`].
@@ -210,12 +215,21 @@ impl Follower {
         for change in self.watcher.tick() {
             match change {
                 GatewayChange::WorkerStarted { gateway, worker } => {
-                    let kind = self.watcher.gateways().iter().find(|g| g.id == gateway).map(|g| g.kind);
+                    let kind = self
+                        .watcher
+                        .gateways()
+                        .iter()
+                        .find(|g| g.id == gateway)
+                        .map(|g| g.kind);
                     self.begin(&worker, kind.unwrap_or(GatewayKind::Other));
                 }
                 GatewayChange::WorkerGone { worker, .. } => self.end(worker.pid),
                 GatewayChange::GatewayFound(gateway) => {
-                    tracing::info!(kind = gateway.kind.label(), pid = gateway.id.pid.0, "Found a gateway.");
+                    tracing::info!(
+                        kind = gateway.kind.label(),
+                        pid = gateway.id.pid.0,
+                        "Found a gateway."
+                    );
                 }
                 GatewayChange::GatewayGone(id) => tracing::warn!(pid = id.pid.0, "A gateway is gone."),
             }
@@ -228,14 +242,22 @@ impl Follower {
         // Both before and after: a connection that is accepted in between is marked late, which costs it nothing.
         self.note_open_connections(pid);
         if let Err(error) = self.probes.watch(pid.0) {
-            self.problems.insert(pid, format!("process {pid} cannot be watched: {error}"));
+            self.problems
+                .insert(pid, format!("process {pid} cannot be watched: {error}"));
             return;
         }
         self.note_open_connections(pid);
-        let state = if self.tls { self.begin_tls(pid, kind) } else { TlsState::Off };
+        let state = if self.tls {
+            self.begin_tls(pid, kind)
+        } else {
+            TlsState::Off
+        };
         tracing::info!(pid = pid.0, tls = state.describe(), "Watching a worker.");
         if let TlsState::Unusable(why) = &state {
-            self.problems.insert(pid, format!("TLS of process {pid} is not captured: {why}; plain traffic is"));
+            self.problems.insert(
+                pid,
+                format!("TLS of process {pid} is not captured: {why}; plain traffic is"),
+            );
         }
         self.states.insert(pid, state);
     }
@@ -255,9 +277,15 @@ impl Follower {
         };
         let mut outcome = TlsState::NoLibrary;
         for library in &libraries {
-            let name = library.version.clone().unwrap_or_else(|| library.path_in_process.display().to_string());
+            let name = library
+                .version
+                .clone()
+                .unwrap_or_else(|| library.path_in_process.display().to_string());
             outcome = match self.probes.attach_tls(pid.0, &plan(library, kind)) {
-                Ok(attachment) => TlsState::Calls { library: name, functions: attachment.probed.len() },
+                Ok(attachment) => TlsState::Calls {
+                    library: name,
+                    functions: attachment.probed.len(),
+                },
                 Err(error) => TlsState::Unusable(format!("{name}: {error}")),
             };
         }
@@ -268,7 +296,12 @@ impl Follower {
         match sockets::of_process(pid) {
             Ok(found) => {
                 let mut late = LateConnections::clone(&self.late.load());
-                late.extend(found.established.iter().map(|connection| (connection.local, connection.remote)));
+                late.extend(
+                    found
+                        .established
+                        .iter()
+                        .map(|connection| (connection.local, connection.remote)),
+                );
                 self.late.store(Arc::new(late));
             }
             Err(error) => tracing::warn!(pid = pid.0, %error, "Cannot list open connections."),
@@ -306,7 +339,12 @@ impl Follower {
             })
             .collect();
         let reader = self.reader_counters.snapshot();
-        self.status.store(Arc::new(CaptureStatus { gateways, kernel, reader, problems }));
+        self.status.store(Arc::new(CaptureStatus {
+            gateways,
+            kernel,
+            reader,
+            problems,
+        }));
     }
 
     /// Unwatches, so that nothing more is written, then lets the reader empty the ring.

@@ -13,31 +13,7 @@ use aya::programs::{ProgramError, UProbe};
 use kongtap_common::tls as cookie;
 
 use super::probes::{CaptureError, program};
-
-/// An OpenSSL function that can be probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TlsFunction {
-    /// `SSL_read`.
-    Read,
-    /// `SSL_read_ex`.
-    ReadEx,
-    /// `SSL_write`.
-    Write,
-    /// `SSL_write_ex`.
-    WriteEx,
-    /// `SSL_set_fd`.
-    SetFd,
-    /// `SSL_set_rfd`.
-    SetRfd,
-    /// `SSL_set_wfd`.
-    SetWfd,
-    /// `SSL_free`.
-    Free,
-    /// `SSL_do_handshake`. Only needed where objects are tied to their socket by other means than `SSL_set_fd`: it saves
-    /// taking the handshake for a plain stream. Costs two probe hits a handshake call, so a plan for a gateway that is
-    /// known to use `SSL_set_fd` (every nginx) leaves it out.
-    DoHandshake,
-}
+use super::symbols::TlsFunction;
 
 /// What a function's probe does.
 enum Role {
@@ -46,69 +22,43 @@ enum Role {
     Free,
 }
 
-impl TlsFunction {
-    /// Every one.
-    pub const ALL: &[Self] = &[
-        Self::Read,
-        Self::ReadEx,
-        Self::Write,
-        Self::WriteEx,
-        Self::SetFd,
-        Self::SetRfd,
-        Self::SetWfd,
-        Self::Free,
-        Self::DoHandshake,
-    ];
-
-    /// Its symbol.
-    #[must_use]
-    pub const fn symbol(self) -> &'static str {
-        match self {
-            Self::Read => "SSL_read",
-            Self::ReadEx => "SSL_read_ex",
-            Self::Write => "SSL_write",
-            Self::WriteEx => "SSL_write_ex",
-            Self::SetFd => "SSL_set_fd",
-            Self::SetRfd => "SSL_set_rfd",
-            Self::SetWfd => "SSL_set_wfd",
-            Self::Free => "SSL_free",
-            Self::DoHandshake => "SSL_do_handshake",
-        }
+/// What is probed in a function; `None`: nothing. `SSL_do_handshake` is only needed where objects are tied to their socket
+/// by other means than `SSL_set_fd`: it saves taking the handshake for a plain stream, and costs two probe hits a
+/// handshake call, so a plan for a gateway that is known to use `SSL_set_fd` (every nginx) leaves it out.
+const fn role(function: TlsFunction) -> Option<Role> {
+    match function {
+        TlsFunction::Read => Some(Role::Call { cookie: cookie::READ }),
+        TlsFunction::ReadEx => Some(Role::Call {
+            cookie: cookie::READ_EX,
+        }),
+        TlsFunction::Write => Some(Role::Call {
+            cookie: cookie::WRITE,
+        }),
+        TlsFunction::WriteEx => Some(Role::Call {
+            cookie: cookie::WRITE_EX,
+        }),
+        TlsFunction::DoHandshake => Some(Role::Call {
+            cookie: cookie::HANDSHAKE,
+        }),
+        TlsFunction::SetFd => Some(Role::SetFd {
+            cookie: cookie::SET_BOTH,
+        }),
+        TlsFunction::SetRfd => Some(Role::SetFd {
+            cookie: cookie::SET_READ,
+        }),
+        TlsFunction::SetWfd => Some(Role::SetFd {
+            cookie: cookie::SET_WRITE,
+        }),
+        TlsFunction::Free => Some(Role::Free),
+        TlsFunction::Accept | TlsFunction::Connect | TlsFunction::Shutdown => None,
     }
+}
 
-    /// Whether it moves plaintext.
-    #[must_use]
-    pub const fn moves_bytes(self) -> bool {
-        matches!(self, Self::Read | Self::ReadEx | Self::Write | Self::WriteEx)
-    }
-
-    const fn role(self) -> Role {
-        match self {
-            Self::Read => Role::Call { cookie: cookie::READ },
-            Self::ReadEx => Role::Call {
-                cookie: cookie::READ_EX,
-            },
-            Self::Write => Role::Call {
-                cookie: cookie::WRITE,
-            },
-            Self::WriteEx => Role::Call {
-                cookie: cookie::WRITE_EX,
-            },
-            Self::DoHandshake => Role::Call {
-                cookie: cookie::HANDSHAKE,
-            },
-            Self::SetFd => Role::SetFd {
-                cookie: cookie::SET_BOTH,
-            },
-            Self::SetRfd => Role::SetFd {
-                cookie: cookie::SET_READ,
-            },
-            Self::SetWfd => Role::SetFd {
-                cookie: cookie::SET_WRITE,
-            },
-            Self::Free => Role::Free,
-        }
-    }
+const fn moves_bytes(function: TlsFunction) -> bool {
+    matches!(
+        function,
+        TlsFunction::Read | TlsFunction::ReadEx | TlsFunction::Write | TlsFunction::WriteEx
+    )
 }
 
 /// Where a process's OpenSSL functions are.
@@ -153,16 +103,19 @@ pub(super) fn attach(
         missing: Vec::new(),
     };
     for function in TlsFunction::ALL {
+        let Some(role) = role(*function) else {
+            continue;
+        };
         let Some(offset) = plan.functions.get(function) else {
             attachment.missing.push((*function, None));
             continue;
         };
-        match attach_one(ebpf, pid, plan, *function, *offset, &mut links)? {
+        match attach_one(ebpf, pid, plan, &role, *offset, &mut links)? {
             Ok(()) => attachment.probed.push(*function),
             Err(error) => attachment.missing.push((*function, Some(error))),
         }
     }
-    if attachment.probed.iter().any(|function| function.moves_bytes()) {
+    if attachment.probed.iter().any(|function| moves_bytes(*function)) {
         return Ok((links, attachment));
     }
     detach(ebpf, links);
@@ -177,12 +130,12 @@ fn attach_one(
     ebpf: &mut Ebpf,
     pid: NonZeroU32,
     plan: &TlsProbePlan,
-    function: TlsFunction,
+    role: &Role,
     offset: u64,
     links: &mut TlsLinks,
 ) -> Result<Result<(), ProgramError>, CaptureError> {
     // The return probe first, so that every call which is seen to begin is seen to end.
-    let programs: &[(&'static str, u64)] = match function.role() {
+    let programs: &[(&'static str, u64)] = match *role {
         Role::Call { cookie } => &[("tls_return", cookie), ("tls_call", cookie)],
         Role::SetFd { cookie } => &[("tls_set_fd", cookie)],
         Role::Free => &[("tls_free", 0)],

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use procfs::WithCurrentSystemInfo as _;
 use procfs::process::Process;
 
 use crate::telemetry::status::Usage;
@@ -10,12 +11,20 @@ use crate::telemetry::status::Usage;
 #[must_use]
 pub fn of_this_process() -> Usage {
     let stat = Process::myself().and_then(|process| process.stat());
-    let (memory_bytes, ticks) =
-        stat.map_or((0, 0), |stat| (stat.rss_bytes().get(), stat.utime.saturating_add(stat.stime)));
+    let (memory_bytes, ticks) = stat.map_or((0, 0), |stat| {
+        (stat.rss_bytes().get(), stat.utime.saturating_add(stat.stime))
+    });
     let executable_bytes = fs::metadata("/proc/self/exe").map_or(0, |metadata| metadata.len());
-    let milliseconds = ticks.saturating_mul(1000).checked_div(procfs::ticks_per_second()).unwrap_or(0);
+    let milliseconds = ticks
+        .saturating_mul(1000)
+        .checked_div(procfs::ticks_per_second())
+        .unwrap_or(0);
     let milliseconds = u32::try_from(milliseconds).unwrap_or(u32::MAX);
-    Usage { memory_bytes, cpu_seconds: f64::from(milliseconds) / 1000.0, executable_bytes }
+    Usage {
+        memory_bytes,
+        cpu_seconds: f64::from(milliseconds) / 1000.0,
+        executable_bytes,
+    }
 }
 
 #[cfg(test)]

@@ -111,7 +111,10 @@ fn json(text: &str) -> Result<Value, (Place, String)> {
     serde_json::from_str(text).map_err(|error| {
         let line = u64::try_from(error.line()).unwrap_or(u64::MAX);
         let column = u64::try_from(error.column()).unwrap_or(u64::MAX);
-        (Place::Position(line, column), format!("is not valid JSON: {error}"))
+        (
+            Place::Position(line, column),
+            format!("is not valid JSON: {error}"),
+        )
     })
 }
 
@@ -167,10 +170,19 @@ mod tests {
             ("a.yml", "a: 1\na: 2\n", 2),
         ] {
             let mistake = parse(&file(name, text)).expect_err(text);
-            assert!(matches!(mistake.place, Place::Position(at, _) if at == line), "{text:?}: {mistake}");
-            assert!(mistake.to_string().starts_with(&format!("{name}:{line}:")), "{mistake}");
+            assert!(
+                matches!(mistake.place, Place::Position(at, _) if at == line),
+                "{text:?}: {mistake}"
+            );
+            assert!(
+                mistake.to_string().starts_with(&format!("{name}:{line}:")),
+                "{mistake}"
+            );
         }
-        assert_eq!(parse(&file("a.yml", [0xff])).map_err(|m| m.place), Err(Place::Whole));
+        assert_eq!(
+            parse(&file("a.yml", [0xff])).map_err(|m| m.place),
+            Err(Place::Whole)
+        );
     }
 
     #[test]

@@ -5,20 +5,33 @@ use std::sync::Arc;
 
 use crate::capture::event::KernelTime;
 use crate::gateway::snapshot::Snapshot;
-use crate::plugin::PluginSet;
+use crate::plugin::{PluginSet, UnboundConfig};
 
 /// How many readings are kept: requests that began before the newest one are resolved against theirs (I9).
 const KEPT: usize = 8;
 
 /// One reading of the gateway's configuration, with the `runscope` configurations bound to it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Bound {
     /// The gateway's configuration.
-    pub snapshot: Snapshot,
+    pub snapshot: Arc<Snapshot>,
     /// The `runscope` configurations.
     pub plugins: PluginSet,
     /// Ports of the gateway's own Admin and Status API, whose calls are not traffic.
     pub gateway_api_ports: BTreeSet<u16>,
+}
+
+impl Bound {
+    /// Nothing read yet: every route is unknown.
+    #[must_use]
+    pub fn unread(configs: &[UnboundConfig]) -> Self {
+        let snapshot = Arc::new(Snapshot::empty());
+        Self {
+            plugins: PluginSet::bind(configs, &snapshot),
+            snapshot,
+            gateway_api_ports: BTreeSet::new(),
+        }
+    }
 }
 
 /// The newest readings, each with the moment from which it was in force.
@@ -46,8 +59,13 @@ impl History {
     /// The reading that was in force at `at`, or the oldest that is kept.
     #[must_use]
     pub fn at(&self, at: KernelTime) -> Arc<Bound> {
-        let in_force = self.0.iter().rev().find(|(since, _)| *since <= at).or_else(|| self.0.front());
-        in_force.map_or_else(|| Arc::new(Bound::default()), |(_, bound)| Arc::clone(bound))
+        let in_force = self
+            .0
+            .iter()
+            .rev()
+            .find(|(since, _)| *since <= at)
+            .or_else(|| self.0.front());
+        in_force.map_or_else(|| Arc::new(Bound::unread(&[])), |(_, bound)| Arc::clone(bound))
     }
 
     /// The newest reading.
@@ -65,14 +83,22 @@ mod tests {
     use crate::capture::event::KernelTime;
 
     fn reading(port: u16) -> Arc<Bound> {
-        Arc::new(Bound { gateway_api_ports: [port].into(), ..Bound::default() })
+        Arc::new(Bound {
+            gateway_api_ports: [port].into(),
+            ..Bound::unread(&[])
+        })
     }
 
     #[test]
     fn a_request_is_resolved_against_the_reading_in_force_when_it_began() {
-        let history = History::new(reading(1)).with(KernelTime(100), reading(2)).with(KernelTime(200), reading(3));
+        let history = History::new(reading(1))
+            .with(KernelTime(100), reading(2))
+            .with(KernelTime(200), reading(3));
         for (at, port) in [(0, 1), (99, 1), (100, 2), (199, 2), (200, 3), (u64::MAX, 3)] {
-            assert!(history.at(KernelTime(at)).gateway_api_ports.contains(&port), "at {at}");
+            assert!(
+                history.at(KernelTime(at)).gateway_api_ports.contains(&port),
+                "at {at}"
+            );
         }
     }
 

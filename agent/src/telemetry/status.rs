@@ -162,7 +162,7 @@ pub struct ConfigurationStatus {
     /// The gateway's version, if it says.
     pub gateway_version: Option<String>,
     /// The router flavour in use.
-    pub router_flavor: Option<&'static str>,
+    pub router_flavor: Option<String>,
     /// Services, routes, consumers.
     pub entities: Counts,
     /// Seconds since it was last read; `None` before the first time.
@@ -191,6 +191,8 @@ pub struct PluginStatus {
 pub struct Delivery {
     /// Attempts, answers and failures, by name.
     pub counts: Counts,
+    /// Posts in flight.
+    pub in_flight: u64,
     /// Bytes of queued messages.
     pub queued_bytes: u64,
     /// The newest failure.

@@ -114,7 +114,11 @@ struct Host<'a> {
 }
 
 impl Engine {
-    pub(super) fn build(routes: &[Arc<Route>], rules: PathRules, warnings: &mut Vec<SnapshotWarning>) -> Self {
+    pub(super) fn build(
+        routes: &[Arc<Route>],
+        rules: PathRules,
+        warnings: &mut Vec<SnapshotWarning>,
+    ) -> Self {
         let mut entries: Vec<_> = routes
             .iter()
             .flat_map(|route| entries_of(route, rules, warnings))
@@ -161,7 +165,10 @@ impl Engine {
             if hits.kinds == 0 {
                 return Found::Nothing;
             }
-            let exact = self.categories.iter().position(|category| category.kinds == hits.kinds);
+            let exact = self
+                .categories
+                .iter()
+                .position(|category| category.kinds == hits.kinds);
             exact.unwrap_or(0)
         } else {
             0
@@ -190,14 +197,24 @@ impl Engine {
         let reduced = category.reduce(request, host, hits);
         let winner = reduced.and_then(first_in).or_else(|| first_in(&category.all));
         let is_other = |entry: &&Entry| winner.is_none_or(|winner| !Arc::ptr_eq(&winner.route, &entry.route));
-        let uncertain = category.uncertain.iter().filter_map(|number| self.entries.get(*number));
-        if uncertain.filter(is_other).any(|entry| verdict(entry) == Verdict::Perhaps) {
+        let uncertain = category
+            .uncertain
+            .iter()
+            .filter_map(|number| self.entries.get(*number));
+        if uncertain
+            .filter(is_other)
+            .any(|entry| verdict(entry) == Verdict::Perhaps)
+        {
             return Found::Unknown(UnknownRoute::Unsupported);
         }
         let Some(winner) = winner else {
             return Found::Nothing;
         };
-        if self.ties(category, winner).filter(is_other).any(|entry| verdict(entry) == Verdict::Yes) {
+        if self
+            .ties(category, winner)
+            .filter(is_other)
+            .any(|entry| verdict(entry) == Verdict::Yes)
+        {
             return Found::Unknown(UnknownRoute::Ambiguous);
         }
         Found::Route {
@@ -212,7 +229,9 @@ impl Engine {
     /// Entries that sort like `entry`, so that only an unstable sort says which comes first.
     fn ties<'a>(&'a self, category: &'a Category, entry: &'a Entry) -> impl Iterator<Item = &'a Entry> + 'a {
         let order_of = |number: &usize| self.entries.get(*number).map(|other| Reverse(other.order));
-        let start = category.all.partition_point(|number| order_of(number) < Some(Reverse(entry.order)));
+        let start = category
+            .all
+            .partition_point(|number| order_of(number) < Some(Reverse(entry.order)));
         let from = category.all.get(start..).unwrap_or_default();
         from.iter()
             .filter_map(|number| self.entries.get(*number))
@@ -240,7 +259,8 @@ impl Engine {
                 hits.kinds |= kinds::HOST;
             } else {
                 let mut terms = self.entries.iter().flat_map(|entry| &entry.hosts);
-                let hit = terms.find(|term| term.wildcard.as_ref().is_some_and(|it| it.holds(&host.with_port)));
+                let hit =
+                    terms.find(|term| term.wildcard.as_ref().is_some_and(|it| it.holds(&host.with_port)));
                 if let Some(term) = hit {
                     hits.wildcard_host = Some(&term.text);
                     hits.kinds |= kinds::HOST;
@@ -274,12 +294,21 @@ impl Category {
     /// The smallest list of entries that share a hit; those that share a header, if there are any.
     fn reduce(&self, request: &Prepared<'_>, host: Option<&Host<'_>>, hits: &Hits<'_>) -> Option<&[usize]> {
         let by_host = || {
-            let key = hits.wildcard_host.or_else(|| host.map(|host| host.raw)).unwrap_or_default();
+            let key = hits
+                .wildcard_host
+                .or_else(|| host.map(|host| host.raw))
+                .unwrap_or_default();
             self.by_host.get(key)
         };
         let lists = [
-            (kinds::HOST, (self.kinds & kinds::HOST != 0).then(by_host).flatten()),
-            (kinds::HEADER, hits.header.and_then(|name| self.by_header.get(name))),
+            (
+                kinds::HOST,
+                (self.kinds & kinds::HOST != 0).then(by_host).flatten(),
+            ),
+            (
+                kinds::HEADER,
+                hits.header.and_then(|name| self.by_header.get(name)),
+            ),
             (kinds::PATH, hits.path.and_then(|path| self.by_path.get(path))),
             (kinds::METHOD, self.by_method.get(request.method)),
         ];
@@ -435,7 +464,11 @@ fn entries_of(route: &Arc<Route>, rules: PathRules, warnings: &mut Vec<SnapshotW
         paths.map(|path| entry(route, Some(path), rules)).collect()
     };
     if entries.iter().all(|entry| entry.kinds == 0) && route.expression.is_none() {
-        terms::warn(route, "has nothing to match on; the gateway leaves it out too", warnings);
+        terms::warn(
+            route,
+            "has nothing to match on; the gateway leaves it out too",
+            warnings,
+        );
         return Vec::new();
     }
     let worst = entries.iter().find_map(|entry| match &entry.path {
@@ -467,7 +500,10 @@ fn entry(route: &Arc<Route>, path: Option<&String>, rules: PathRules) -> Entry {
         (kinds::SNI, !route.snis.is_empty()),
         (kinds::ADDRESSES, route.restricts_addresses),
     ];
-    let kinds = used.iter().filter(|(_, used)| *used).fold(0, |bits, (bit, _)| bits | bit);
+    let kinds = used
+        .iter()
+        .filter(|(_, used)| *used)
+        .fold(0, |bits, (bit, _)| bits | bit);
     // Kong looks at the first wildcard only, and asks for plain hosts even where there are none.
     let first_wildcard = hosts.iter().find_map(|term| term.wildcard.as_ref());
     let weights = [
@@ -476,18 +512,33 @@ fn entry(route: &Arc<Route>, path: Option<&String>, rules: PathRules) -> Entry {
         (1, regex.is_some()),
     ];
     Entry {
-        kinds: if route.expression.is_some() { u8::MAX } else { kinds },
+        kinds: if route.expression.is_some() {
+            u8::MAX
+        } else {
+            kinds
+        },
         order: Order {
-            weight: weights.iter().filter(|(_, holds)| *holds).fold(0, |bits, (bit, _)| bits | bit),
+            weight: weights
+                .iter()
+                .filter(|(_, holds)| *holds)
+                .fold(0, |bits, (bit, _)| bits | bit),
             headers: headers.len(),
             regex_priority: regex.map_or(0, |_| route.regex_priority),
-            prefix_length: if regex.is_some() { 0 } else { path.map_or(0, String::len) },
+            prefix_length: if regex.is_some() {
+                0
+            } else {
+                path.map_or(0, String::len)
+            },
         },
         route: Arc::clone(route),
         hosts,
         headers,
         path: term,
-        methods: route.methods.iter().map(|method| method.to_ascii_uppercase().into_bytes()).collect(),
+        methods: route
+            .methods
+            .iter()
+            .map(|method| method.to_ascii_uppercase().into_bytes())
+            .collect(),
     }
 }
 
@@ -508,10 +559,18 @@ fn categories_of(entries: &[Entry]) -> Vec<Category> {
             category.uncertain.push(number);
         }
         for term in &entry.hosts {
-            category.by_host.entry(term.text.clone()).or_default().push(number);
+            category
+                .by_host
+                .entry(term.text.clone())
+                .or_default()
+                .push(number);
         }
         for term in &entry.headers {
-            category.by_header.entry(term.name().to_owned()).or_default().push(number);
+            category
+                .by_header
+                .entry(term.name().to_owned())
+                .or_default()
+                .push(number);
         }
         match &entry.path {
             Some(PathTerm::Prefix(text) | PathTerm::Regex { text, .. }) => {

@@ -1,0 +1,194 @@
+//! Wiring: threads, channels and shutdown of a running agent, of a recording and of a replay.
+//!
+//! In: a checked [`Config`]. Out: a process that watches and ships until it is told to stop. The only code that knows all
+//! stages. Deliberately absent: the stages themselves.
+
+pub mod board;
+pub mod record;
+pub mod replay;
+pub mod setup;
+mod worker;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use self::board::Board;
+use self::setup::Setup;
+use crate::admin::{self, AdminError};
+use crate::capture::session::{Session, SessionError};
+use crate::cli::exit::Exit;
+use crate::clock;
+use crate::config::Config;
+use crate::gateway::document::Mistakes;
+use crate::gateway::source::{self, GatewayState, SourceError};
+use crate::pipeline::{Bound, History};
+use crate::ship;
+use crate::telemetry::ledger::ExchangeLedger;
+use crate::telemetry::status::State;
+
+/// Why the agent ended otherwise than asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configurations of the gateway or of `runscope` are wrong: every mistake, one a line.
+    #[error("{0}")]
+    Mistakes(Mistakes),
+    /// A source of the gateway's configuration cannot be used.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Capture cannot begin.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The agent's own interface cannot be served.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The operating system refused something basic.
+    #[error("cannot {action}")]
+    Os {
+        /// What.
+        action: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl AppError {
+    /// The exit code that says so.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        use crate::capture::probes::CaptureError;
+        match self {
+            Self::Mistakes(_) | Self::Source(_) => Exit::Configuration,
+            Self::Session(SessionError::Probes(CaptureError::NoPrivilege { .. })) => Exit::NoPrivilege,
+            Self::Session(SessionError::Select(_) | SessionError::Probes(_)) => Exit::Unavailable,
+            Self::Session(SessionError::Thread(_)) | Self::Admin(_) | Self::Os { .. } => Exit::Failed,
+        }
+    }
+}
+
+/// Watches and ships until SIGINT or SIGTERM.
+///
+/// # Errors
+/// [`AppError`], when it cannot begin.
+pub async fn run(config: Config) -> Result<(), AppError> {
+    let setup = Setup::of(&config).await?;
+    let listener = admin::bind(config.admin.listen).await?;
+
+    let ledger = Arc::new(ExchangeLedger::default());
+    let unread = Arc::new(Bound::unread(&setup.plugins));
+    let history = Arc::new(ArcSwap::from_pointee(History::new(unread)));
+    let gateway = Arc::new(ArcSwap::from_pointee(GatewayState::empty()));
+    let (ship, shipper) = ship::new(setup::ship_limits(&config), Arc::clone(&ledger));
+
+    let (batches, received) = sync_channel(config.limits.capture_batches);
+    let session_options = setup.session.clone();
+    let starting = tokio::task::spawn_blocking(move || Session::start(session_options, batches, None));
+    let session = starting.await.map_err(|error| AppError::Os {
+        action: "start the capture",
+        source: io::Error::other(error),
+    })??;
+
+    let board = Arc::new(Board::new(
+        Arc::clone(session.status()),
+        Arc::clone(&gateway),
+        Arc::clone(&history),
+        Arc::clone(&ledger),
+        ship.clone(),
+        setup.source_name.clone(),
+    ));
+    let worker = worker::spawn(worker::Parts {
+        batches: received,
+        settings: setup::pipeline_settings(&config),
+        history: Arc::clone(&history),
+        ledger: Arc::clone(&ledger),
+        ship: ship.clone(),
+        late: Arc::clone(session.late()),
+        stats: Arc::clone(board.pipeline_stats()),
+    })
+    .map_err(|source| AppError::Os {
+        action: "start a thread",
+        source,
+    })?;
+
+    // Three lives: what feeds the pipeline ends first, then delivery, then the interface that tells of both.
+    let refreshing = CancellationToken::new();
+    let shipping = CancellationToken::new();
+    let serving = CancellationToken::new();
+    let refresh = setup.source.map(|source| {
+        let (configs, history) = (setup.plugins.clone(), Arc::clone(&history));
+        let first = std::sync::atomic::AtomicBool::new(true);
+        tokio::spawn(source::refresh(
+            source,
+            Duration::from_secs(config.gateway.refresh_seconds),
+            Arc::clone(&gateway),
+            move |state| {
+                let bound = Arc::new(setup::bind(&configs, state));
+                // What came before the first reading is better resolved by it than by nothing.
+                let is_first = first.swap(false, std::sync::atomic::Ordering::Relaxed);
+                history.store(Arc::new(if is_first {
+                    History::new(bound)
+                } else {
+                    history.load().with(clock::kernel_now(), bound)
+                }));
+            },
+            refreshing.clone(),
+        ))
+    });
+    let delivery = tokio::spawn(shipper.run(shipping.clone()));
+    let interface = tokio::spawn(admin::serve(listener, board.clone(), serving.clone()));
+    board.set_state(State::Watching);
+    tracing::info!(status = %format!("http://{}/status", config.admin.listen), "Watching.");
+
+    let signal = stop_signal().await?;
+    tracing::info!(signal, "Stopping.");
+    board.set_state(State::Stopping);
+    refreshing.cancel();
+    let stopped = tokio::task::spawn_blocking(move || {
+        session.stop();
+        worker.join()
+    })
+    .await;
+    if !matches!(stopped, Ok(Ok(()))) {
+        tracing::error!("The worker did not end well; what it held is lost.");
+    }
+    shipping.cancel();
+    note("delivery", delivery.await);
+    if let Some(refresh) = refresh {
+        note("refresh", refresh.await);
+    }
+    tracing::info!(ledger = ?ledger.snapshot(), "Stopped.");
+    serving.cancel();
+    note("interface", interface.await);
+    Ok(())
+}
+
+fn note<T>(task: &'static str, ended: Result<T, tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(task, %error, "A task did not end well.");
+    }
+}
+
+/// Waits for SIGINT or SIGTERM and says which it was.
+///
+/// # Errors
+/// Signals cannot be listened for.
+pub async fn stop_signal() -> Result<&'static str, AppError> {
+    let listen = |kind| {
+        signal(kind).map_err(|source| AppError::Os {
+            action: "listen for signals",
+            source,
+        })
+    };
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    Ok(tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    })
+}

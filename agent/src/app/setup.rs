@@ -1,0 +1,303 @@
+//! What a [`Config`] means to the stages: sources read, names resolved, bounds handed down.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::AppError;
+use crate::capture::gateways::{self, Pid, SelectError, Selector};
+use crate::capture::probes::ProbeOptions;
+use crate::capture::reader::ReaderOptions;
+use crate::capture::session::{SessionError, SessionOptions};
+use crate::clock::WallClock;
+use crate::config::{Config, Flavor, ProfileName, RedactBase, TlsCapture};
+use crate::conn::ConnLimits;
+use crate::correlate::CorrelatorLimits;
+use crate::gateway::admin_api::facts::GatewayFacts;
+use crate::gateway::admin_api::{AdminApi, AdminApiOptions};
+use crate::gateway::document::{Mistake, Mistakes, Place, SourceFile};
+use crate::gateway::router::{RouterFlavor, RouterProfile};
+use crate::gateway::source::{FileSource, GatewayState, Source, SourceError, chain};
+use crate::gateway::{declarative, snapshot::SnapshotWarning};
+use crate::http::h1::HttpLimits;
+use crate::message::Profile;
+use crate::message::redact::{RedactedNames, Redaction};
+use crate::pipeline::{Bound, Settings};
+use crate::plugin::file::EnvironmentValues;
+use crate::plugin::{PluginSet, UnboundConfig, file};
+use crate::ship::ShipLimits;
+
+/// How long the Admin API may take for one answer.
+const ADMIN_API_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Everything that is known before capture begins.
+#[derive(Debug)]
+pub struct Setup {
+    /// The `runscope` configurations.
+    pub plugins: Vec<UnboundConfig>,
+    /// Where the gateway's configuration comes from, if from anywhere.
+    pub source: Option<Source>,
+    /// The source in words; empty without one.
+    pub source_name: String,
+    /// What to capture.
+    pub session: SessionOptions,
+}
+
+impl Setup {
+    /// Reads the files, asks the Admin API for its processes, and looks for a gateway.
+    ///
+    /// # Errors
+    /// Wrong configurations, an unusable address, or no gateway (unless it is to be waited for). An Admin API that does
+    /// not answer is none: the agent goes on and tries again.
+    pub async fn of(config: &Config) -> Result<Self, AppError> {
+        let plugins = check_files(config).map_err(AppError::Mistakes)?.plugins;
+        let source = source(config)?;
+        let facts = match &source {
+            Some(Source::AdminApi(api)) => facts(api).await,
+            Some(Source::Files(_)) | None => None,
+        };
+        let selector = selector(config, facts.as_ref());
+        let missing = gateways::find(&selector).err();
+        match missing {
+            Some(SelectError::NoGateway) if config.gateway.wait => tracing::info!("Waiting for a gateway."),
+            Some(error) => return Err(SessionError::Select(error).into()),
+            None => {}
+        }
+        Ok(Self {
+            plugins,
+            source_name: source.as_ref().map(Source::to_string).unwrap_or_default(),
+            source,
+            session: session_options(config, selector),
+        })
+    }
+}
+
+/// What the files and the environment hold.
+#[derive(Debug)]
+pub struct Checked {
+    /// `runscope` configurations.
+    pub plugins: Vec<UnboundConfig>,
+    /// Services, routes, consumers of the gateway's files.
+    pub entities: (usize, usize, usize),
+    /// What of the gateway's configuration is not evaluated.
+    pub warnings: Vec<SnapshotWarning>,
+}
+
+/// Reads every file that the configuration names.
+///
+/// # Errors
+/// Every mistake of every file at once.
+pub fn check_files(config: &Config) -> Result<Checked, Mistakes> {
+    let mut mistakes = Vec::new();
+    let gateway_files = read_files(&config.gateway.files, &mut mistakes);
+    let plugin_files = read_files(&config.plugins.files, &mut mistakes);
+    let mut checked = Checked {
+        plugins: Vec::new(),
+        entities: (0, 0, 0),
+        warnings: Vec::new(),
+    };
+    match declarative::check(&gateway_files, &profile(config)) {
+        Ok((entities, warnings)) => {
+            checked.entities = (
+                entities.services.len(),
+                entities.routes.len(),
+                entities.consumers.len(),
+            );
+            checked.warnings = warnings;
+        }
+        Err(found) => mistakes.extend(found.0),
+    }
+    match file::read(&plugin_files, environment_values(config)) {
+        Ok(plugins) => checked.plugins = plugins,
+        Err(found) => mistakes.extend(found.0),
+    }
+    if mistakes.is_empty() {
+        Ok(checked)
+    } else {
+        Err(Mistakes(mistakes))
+    }
+}
+
+fn environment_values(config: &Config) -> EnvironmentValues<'_> {
+    let global = config.plugins.global.as_ref();
+    EnvironmentValues {
+        access_token: global
+            .and_then(|global| global.access_token.as_ref())
+            .map(|token| token.expose()),
+        bucket_key: global.and_then(|global| global.bucket_key.as_deref()),
+        api_endpoint: global.and_then(|global| global.api_endpoint.as_deref()),
+        log_body: global.and_then(|global| global.log_body.as_deref()),
+    }
+}
+
+fn read_files(paths: &[PathBuf], mistakes: &mut Vec<Mistake>) -> Vec<SourceFile> {
+    let mut files = Vec::new();
+    for path in paths {
+        let name: Arc<str> = Arc::from(path.display().to_string());
+        match read_file(path) {
+            Ok(bytes) => files.push(SourceFile { name, bytes }),
+            Err(text) => mistakes.push(Mistake {
+                origin: name,
+                place: Place::Whole,
+                text,
+            }),
+        }
+    }
+    files
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))
+}
+
+/// The source that the configuration names; files win over an Admin API.
+///
+/// # Errors
+/// The Admin API's address is none.
+pub fn source(config: &Config) -> Result<Option<Source>, SourceError> {
+    if !config.gateway.files.is_empty() {
+        let files = FileSource {
+            paths: config.gateway.files.clone(),
+            profile: profile(config),
+        };
+        return Ok(Some(Source::Files(files)));
+    }
+    let Some(url) = &config.gateway.admin_url else {
+        return Ok(None);
+    };
+    let api = AdminApi::new(AdminApiOptions {
+        url: url.clone(),
+        token: config.gateway.admin_token.clone(),
+        timeout: ADMIN_API_TIMEOUT,
+        tls_verify: true,
+    })?;
+    Ok(Some(Source::AdminApi(api)))
+}
+
+fn profile(config: &Config) -> RouterProfile {
+    let current = RouterProfile::default();
+    match config.gateway.router_flavor {
+        Flavor::Auto => current,
+        Flavor::Traditional => RouterProfile {
+            flavor: RouterFlavor::Traditional,
+            ..current
+        },
+        Flavor::TraditionalCompatible => RouterProfile {
+            flavor: RouterFlavor::TraditionalCompatible,
+            ..current
+        },
+    }
+}
+
+async fn facts(api: &AdminApi) -> Option<GatewayFacts> {
+    match api.facts().await {
+        Ok(facts) => Some(facts),
+        Err(error) => {
+            tracing::warn!(
+                error = chain(&error),
+                "The Admin API does not answer; going on, and trying again."
+            );
+            None
+        }
+    }
+}
+
+/// Which processes to watch: those that were named, else those that the Admin API tells of, else what `/proc` shows.
+#[must_use]
+pub fn selector(config: &Config, facts: Option<&GatewayFacts>) -> Selector {
+    if !config.gateway.pids.is_empty() {
+        return Selector::Pids(config.gateway.pids.iter().copied().map(Pid).collect());
+    }
+    match facts {
+        Some(facts) if facts.master.is_some() || !facts.workers.is_empty() => Selector::Reported {
+            master: facts.master.map(Pid),
+            workers: facts.workers.iter().copied().map(Pid).collect(),
+        },
+        _ => Selector::Scan,
+    }
+}
+
+/// What to capture, and how.
+#[must_use]
+pub fn session_options(config: &Config, selector: Selector) -> SessionOptions {
+    SessionOptions {
+        selector,
+        tls: config.capture.tls == TlsCapture::Auto,
+        probes: ProbeOptions {
+            ring_bytes: config.capture.ring_bytes,
+            ..ProbeOptions::default()
+        },
+        reader: ReaderOptions {
+            poll: Duration::from_millis(config.capture.poll_ms),
+            ..ReaderOptions::default()
+        },
+    }
+}
+
+/// How messages are made, on this host.
+#[must_use]
+pub fn pipeline_settings(config: &Config) -> Settings {
+    let http = HttpLimits {
+        body_bytes: config.limits.body_bytes,
+        ..HttpLimits::default()
+    };
+    Settings {
+        profile: match config.message.profile {
+            ProfileName::Extended => Profile::Extended,
+            ProfileName::Plugin => Profile::Plugin,
+        },
+        redaction: redaction(config),
+        wall: WallClock::of_this_host(),
+        connections: ConnLimits {
+            connections: config.limits.connections,
+            idle_ns: config.limits.idle_seconds.saturating_mul(1_000_000_000),
+            http,
+        },
+        correlator: CorrelatorLimits {
+            grace_ns: config.limits.join_grace_ms.saturating_mul(1_000_000),
+            ..CorrelatorLimits::default()
+        },
+    }
+}
+
+fn redaction(config: &Config) -> Redaction {
+    let redact = &config.message.redact;
+    match redact.base {
+        RedactBase::None => Redaction::None,
+        RedactBase::Default if redact.headers.is_empty() && redact.fields.is_empty() => Redaction::Default,
+        RedactBase::Default => Redaction::DefaultAnd(RedactedNames {
+            headers: redact.headers.clone(),
+            fields: redact.fields.clone(),
+            cookies: Vec::new(),
+        }),
+    }
+}
+
+/// What delivery may take.
+#[must_use]
+pub fn ship_limits(config: &Config) -> ShipLimits {
+    ShipLimits {
+        queue_messages: config.ship.queue_messages,
+        queue_bytes: config.ship.queue_bytes,
+        in_flight: config.ship.in_flight,
+        drain_timeout: Duration::from_millis(config.ship.drain_timeout_ms),
+        ..ShipLimits::default()
+    }
+}
+
+/// A reading of the gateway's configuration with the `runscope` configurations bound to it.
+#[must_use]
+pub fn bind(configs: &[UnboundConfig], state: &GatewayState) -> Bound {
+    let ports: BTreeSet<u16> = state
+        .facts
+        .iter()
+        .flat_map(|facts| facts.admin_listeners.iter().chain(&facts.status_listeners))
+        .filter_map(|listener| listener.port)
+        .collect();
+    Bound {
+        plugins: PluginSet::bind(configs, &state.snapshot),
+        snapshot: Arc::clone(&state.snapshot),
+        gateway_api_ports: ports,
+    }
+}
