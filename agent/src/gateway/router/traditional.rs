@@ -103,6 +103,8 @@ struct Hits<'a> {
     wildcard_host: Option<&'a [u8]>,
     header: Option<&'a str>,
     path: Option<&'a [u8]>,
+    /// Whether no hit was merely the first of several that sort alike: wildcards, headers and regular expressions may be.
+    are_certain: bool,
 }
 
 /// `Host` taken apart.
@@ -188,7 +190,8 @@ impl Engine {
             entries.find(|entry| verdict(entry) == Verdict::Yes)
         };
         let reduced = category.reduce(request, host, hits);
-        let winner = reduced.and_then(first_in).or_else(|| first_in(&category.all));
+        let from_reduced = reduced.and_then(first_in);
+        let winner = from_reduced.or_else(|| first_in(&category.all));
         let is_other = |entry: &&Entry| winner.is_none_or(|winner| !Arc::ptr_eq(&winner.route, &entry.route));
         let uncertain = category.uncertain.iter().filter_map(|number| self.entries.get(*number));
         if uncertain.filter(is_other).any(|entry| verdict(entry) == Verdict::Perhaps) {
@@ -197,7 +200,12 @@ impl Engine {
         let Some(winner) = winner else {
             return Found::Nothing;
         };
-        if self.ties(category, winner).filter(is_other).any(|entry| verdict(entry) == Verdict::Yes) {
+        // Of the entries that sort alike, those that the reduction left out lose, if it was not by chance itself.
+        let rivals = match (from_reduced, reduced) {
+            (Some(_), Some(reduced)) if hits.are_certain => reduced,
+            _ => &category.all,
+        };
+        if self.ties(rivals, winner).filter(is_other).any(|entry| verdict(entry) == Verdict::Yes) {
             return Found::Unknown(UnknownRoute::Ambiguous);
         }
         Found::Route {
@@ -210,10 +218,10 @@ impl Engine {
     }
 
     /// Entries that sort like `entry`, so that only an unstable sort says which comes first.
-    fn ties<'a>(&'a self, category: &'a Category, entry: &'a Entry) -> impl Iterator<Item = &'a Entry> + 'a {
+    fn ties<'a>(&'a self, rivals: &'a [usize], entry: &'a Entry) -> impl Iterator<Item = &'a Entry> + 'a {
         let order_of = |number: &usize| self.entries.get(*number).map(|other| Reverse(other.order));
-        let start = category.all.partition_point(|number| order_of(number) < Some(Reverse(entry.order)));
-        let from = category.all.get(start..).unwrap_or_default();
+        let start = rivals.partition_point(|number| order_of(number) < Some(Reverse(entry.order)));
+        let from = rivals.get(start..).unwrap_or_default();
         from.iter()
             .filter_map(|number| self.entries.get(*number))
             .take_while(|other| other.order == entry.order)
@@ -229,10 +237,12 @@ impl Engine {
             wildcard_host: None,
             header: None,
             path: None,
+            are_certain: true,
         };
         let mut headers = self.header_names.iter();
         if let Some((name, _)) = headers.find(|(_, term)| term.is_present(request)) {
             hits.header = Some(name);
+            hits.are_certain = false;
             hits.kinds |= kinds::HEADER;
         }
         if let Some(host) = host {
@@ -243,6 +253,7 @@ impl Engine {
                 let hit = terms.find(|term| term.wildcard.as_ref().is_some_and(|it| it.holds(&host.with_port)));
                 if let Some(term) = hit {
                     hits.wildcard_host = Some(&term.text);
+                    hits.are_certain = false;
                     hits.kinds |= kinds::HOST;
                 }
             }
@@ -254,7 +265,9 @@ impl Engine {
             }
             PathTerm::Prefix(_) => None,
         });
-        if hits.path.is_none() {
+        if hits.path.is_some() {
+            hits.are_certain = false;
+        } else {
             let mut prefixes = self.prefixes.iter();
             hits.path = prefixes
                 .find(|prefix| request.path.starts_with(prefix))
