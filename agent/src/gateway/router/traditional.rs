@@ -103,6 +103,8 @@ struct Hits<'a> {
     wildcard_host: Option<&'a [u8]>,
     header: Option<&'a str>,
     path: Option<&'a [u8]>,
+    /// Whether no hit was merely the first of several that sort alike: wildcards, headers and regular expressions may be.
+    are_certain: bool,
 }
 
 /// `Host` taken apart.
@@ -195,7 +197,8 @@ impl Engine {
             entries.find(|entry| verdict(entry) == Verdict::Yes)
         };
         let reduced = category.reduce(request, host, hits);
-        let winner = reduced.and_then(first_in).or_else(|| first_in(&category.all));
+        let from_reduced = reduced.and_then(first_in);
+        let winner = from_reduced.or_else(|| first_in(&category.all));
         let is_other = |entry: &&Entry| winner.is_none_or(|winner| !Arc::ptr_eq(&winner.route, &entry.route));
         let uncertain = category
             .uncertain
@@ -210,11 +213,20 @@ impl Engine {
         let Some(winner) = winner else {
             return Found::Nothing;
         };
+<<<<<<< HEAD
         if self
             .ties(category, winner)
             .filter(is_other)
             .any(|entry| verdict(entry) == Verdict::Yes)
         {
+=======
+        // Of the entries that sort alike, those that the reduction left out lose, if it was not by chance itself.
+        let rivals = match (from_reduced, reduced) {
+            (Some(_), Some(reduced)) if hits.are_certain => reduced,
+            _ => &category.all,
+        };
+        if self.ties(rivals, winner).filter(is_other).any(|entry| verdict(entry) == Verdict::Yes) {
+>>>>>>> w-gateway
             return Found::Unknown(UnknownRoute::Ambiguous);
         }
         Found::Route {
@@ -227,12 +239,17 @@ impl Engine {
     }
 
     /// Entries that sort like `entry`, so that only an unstable sort says which comes first.
-    fn ties<'a>(&'a self, category: &'a Category, entry: &'a Entry) -> impl Iterator<Item = &'a Entry> + 'a {
+    fn ties<'a>(&'a self, rivals: &'a [usize], entry: &'a Entry) -> impl Iterator<Item = &'a Entry> + 'a {
         let order_of = |number: &usize| self.entries.get(*number).map(|other| Reverse(other.order));
+<<<<<<< HEAD
         let start = category
             .all
             .partition_point(|number| order_of(number) < Some(Reverse(entry.order)));
         let from = category.all.get(start..).unwrap_or_default();
+=======
+        let start = rivals.partition_point(|number| order_of(number) < Some(Reverse(entry.order)));
+        let from = rivals.get(start..).unwrap_or_default();
+>>>>>>> w-gateway
         from.iter()
             .filter_map(|number| self.entries.get(*number))
             .take_while(|other| other.order == entry.order)
@@ -248,10 +265,12 @@ impl Engine {
             wildcard_host: None,
             header: None,
             path: None,
+            are_certain: true,
         };
         let mut headers = self.header_names.iter();
         if let Some((name, _)) = headers.find(|(_, term)| term.is_present(request)) {
             hits.header = Some(name);
+            hits.are_certain = false;
             hits.kinds |= kinds::HEADER;
         }
         if let Some(host) = host {
@@ -263,6 +282,7 @@ impl Engine {
                     terms.find(|term| term.wildcard.as_ref().is_some_and(|it| it.holds(&host.with_port)));
                 if let Some(term) = hit {
                     hits.wildcard_host = Some(&term.text);
+                    hits.are_certain = false;
                     hits.kinds |= kinds::HOST;
                 }
             }
@@ -274,7 +294,9 @@ impl Engine {
             }
             PathTerm::Prefix(_) => None,
         });
-        if hits.path.is_none() {
+        if hits.path.is_some() {
+            hits.are_certain = false;
+        } else {
             let mut prefixes = self.prefixes.iter();
             hits.path = prefixes
                 .find(|prefix| request.path.starts_with(prefix))
