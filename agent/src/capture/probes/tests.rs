@@ -35,7 +35,7 @@ fn probes(options: &ProbeOptions) -> Option<Probes> {
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn skip(reason: &str) {
+pub(super) fn skip(reason: &str) {
     assert_ne!(std::env::var("REQUIRE_KERNEL").as_deref(), Ok("1"), "{reason}");
     eprintln!("skipped: {reason}");
 }
@@ -118,14 +118,23 @@ impl Capture {
         let (sender, batches) = sync_channel(100_000);
         let ring = probes.ring().unwrap();
         let reader = Reader::spawn(ring, ReaderOptions::default(), sender, None).unwrap();
-        Some(Self { probes, reader: Some(reader), batches, conns: BTreeMap::new() })
+        Some(Self {
+            probes,
+            reader: Some(reader),
+            batches,
+            conns: BTreeMap::new(),
+        })
     }
 
     /// Takes events until `done` is content with them.
     fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let begin = clock::instant();
         while !done(self) {
-            assert!(begin.elapsed() < BUDGET, "waited in vain for {what}: {}", self.describe());
+            assert!(
+                begin.elapsed() < BUDGET,
+                "waited in vain for {what}: {}",
+                self.describe()
+            );
             if let Ok(batch) = self.batches.recv_timeout(Duration::from_millis(20)) {
                 for event in batch {
                     self.conns.entry(event.conn()).or_default().take(event);
@@ -159,7 +168,11 @@ impl Capture {
             )
         });
         let counters = self.probes.counters().unwrap();
-        format!("{}\n{:?}", conns.collect::<Vec<_>>().join("\n"), counters.iter().collect::<Vec<_>>())
+        format!(
+            "{}\n{:?}",
+            conns.collect::<Vec<_>>().join("\n"),
+            counters.iter().collect::<Vec<_>>()
+        )
     }
 }
 
@@ -178,7 +191,9 @@ fn pattern(length: usize, seed: u32) -> Vec<u8> {
 
 #[test]
 fn a_process_id_that_cannot_be_is_refused() {
-    let Some(mut probes) = probes(&ProbeOptions::default()) else { return };
+    let Some(mut probes) = probes(&ProbeOptions::default()) else {
+        return;
+    };
     for tgid in [0, 1 << 22, u32::MAX] {
         assert!(matches!(probes.watch(tgid), Err(CaptureError::Pid(_))), "{tgid}");
     }

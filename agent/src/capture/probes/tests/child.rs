@@ -30,8 +30,15 @@ pub(super) enum Scenario {
 }
 
 impl Scenario {
-    const ALL: &[Self] =
-        &[Self::EveryCall, Self::Late, Self::Reuse, Self::Large, Self::SendFile, Self::Reset, Self::Threads];
+    const ALL: &[Self] = &[
+        Self::EveryCall,
+        Self::Late,
+        Self::Reuse,
+        Self::Large,
+        Self::SendFile,
+        Self::Reset,
+        Self::Threads,
+    ];
 }
 
 /// Bytes that the child sends in [`Scenario::EveryCall`].
@@ -54,7 +61,11 @@ impl Watched {
     /// Starts the child. It is ready, and waits for [`Watched::go`].
     pub(super) fn start(scenario: Scenario, peer: SocketAddr) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "capture::probes::tests::child::run_as_child", "--nocapture"])
+            .args([
+                "--exact",
+                "capture::probes::tests::child::run_as_child",
+                "--nocapture",
+            ])
             .env(SCENARIO, format!("{scenario:?}"))
             .env(PEER, peer.to_string())
             .stdin(Stdio::piped())
@@ -62,9 +73,15 @@ impl Watched {
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let ready = stdout.by_ref().lines().any(|line| line.unwrap().ends_with("ready"));
+        let ready = stdout
+            .by_ref()
+            .lines()
+            .any(|line| line.unwrap().ends_with("ready"));
         assert!(ready, "the child ended early");
-        Self { child, _stdout: stdout }
+        Self {
+            child,
+            _stdout: stdout,
+        }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -88,7 +105,10 @@ impl Drop for Watched {
 #[test]
 fn run_as_child() {
     let Ok(name) = std::env::var(SCENARIO) else { return };
-    let scenario = *Scenario::ALL.iter().find(|scenario| format!("{scenario:?}") == name).unwrap();
+    let scenario = *Scenario::ALL
+        .iter()
+        .find(|scenario| format!("{scenario:?}") == name)
+        .unwrap();
     let peer: SocketAddr = std::env::var(PEER).unwrap().parse().unwrap();
     let mut early = (scenario == Scenario::Late).then(|| TcpStream::connect(peer).unwrap());
     if let Some(early) = &mut early {
@@ -135,7 +155,9 @@ fn every_call(mut stream: TcpStream) {
         let (head, tail) = piece.split_at(piece.len() / 3);
         let sent = match turn % 4 {
             0 => loop_write(&mut stream, piece),
-            1 => stream.write_vectored(&[IoSlice::new(head), IoSlice::new(&[]), IoSlice::new(tail)]).unwrap(),
+            1 => stream
+                .write_vectored(&[IoSlice::new(head), IoSlice::new(&[]), IoSlice::new(tail)])
+                .unwrap(),
             2 => checked(unsafe_calls::send(fd, piece)),
             _ => checked(unsafe_calls::send_message(fd, head, tail)),
         };
@@ -179,7 +201,9 @@ fn large(stream: &TcpStream) {
     while !rest.is_empty() {
         let (head, tail) = rest.split_at(rest.len().min(17));
         let mut stream = stream;
-        let sent = stream.write_vectored(&[IoSlice::new(head), IoSlice::new(tail)]).unwrap();
+        let sent = stream
+            .write_vectored(&[IoSlice::new(head), IoSlice::new(tail)])
+            .unwrap();
         rest = &rest[sent..];
     }
 }
@@ -191,7 +215,12 @@ fn send_file(mut stream: TcpStream) {
     let mut offset = 0;
     let mut left = FILE_BYTES;
     while left > 0 {
-        left -= checked(unsafe_calls::send_file(stream.as_raw_fd(), file.as_raw_fd(), &mut offset, left));
+        left -= checked(unsafe_calls::send_file(
+            stream.as_raw_fd(),
+            file.as_raw_fd(),
+            &mut offset,
+            left,
+        ));
     }
     stream.write_all(b"tail").unwrap();
 }
@@ -220,7 +249,10 @@ mod unsafe_calls {
     }
 
     fn vector(bytes: &[u8]) -> libc::iovec {
-        libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+        libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        }
     }
 
     pub(super) fn send(fd: RawFd, bytes: &[u8]) -> isize {
@@ -253,7 +285,11 @@ mod unsafe_calls {
     }
 
     pub(super) fn wait_for_error(fd: RawFd) {
-        let mut poll = libc::pollfd { fd, events: 0, revents: 0 };
+        let mut poll = libc::pollfd {
+            fd,
+            events: 0,
+            revents: 0,
+        };
         // SAFETY: `poll` is one valid entry.
         let ready = unsafe { libc::poll(&raw mut poll, 1, 10_000) };
         assert_eq!(ready, 1, "no error came");

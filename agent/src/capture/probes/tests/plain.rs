@@ -50,7 +50,9 @@ fn only(capture: &Capture) -> &Seen {
 }
 
 fn every_call_is_exact(ip: IpAddr) {
-    let Some(mut capture) = Capture::start() else { return };
+    let Some(mut capture) = Capture::start() else {
+        return;
+    };
     let peer = Peer::bind(ip);
     let mut child = Watched::start(Scenario::EveryCall, peer.address);
     capture.probes.watch(child.pid()).unwrap();
@@ -68,7 +70,10 @@ fn every_call_is_exact(ip: IpAddr) {
     assert!(seen.ingress.contiguous() == sent, "what was received");
     assert_eq!(seen.ingress.end, Some(150_001));
     assert_eq!(seen.egress.end, u64::try_from(EVERY_CALL_BYTES).ok());
-    assert_eq!(counters.get(counter::SEEN_BYTES), counters.get(counter::COPIED_BYTES));
+    assert_eq!(
+        counters.get(counter::SEEN_BYTES),
+        counters.get(counter::COPIED_BYTES)
+    );
     assert_eq!(counters.lost_bytes(), 0, "{counters:?}");
 }
 
@@ -84,7 +89,9 @@ fn every_call_is_exact_over_ipv6() {
 
 #[test]
 fn threads_do_not_mix() {
-    let Some(mut capture) = Capture::start() else { return };
+    let Some(mut capture) = Capture::start() else {
+        return;
+    };
     let peer = Peer::bind(LOOPBACK);
     let mut child = Watched::start(Scenario::Threads, peer.address);
     capture.probes.watch(child.pid()).unwrap();
@@ -96,19 +103,28 @@ fn threads_do_not_mix() {
         }
     });
     capture.finish(2);
-    let mut ingress: Vec<_> = capture.conns.values().map(|seen| seen.ingress.contiguous()).collect();
+    let mut ingress: Vec<_> = capture
+        .conns
+        .values()
+        .map(|seen| seen.ingress.contiguous())
+        .collect();
     ingress.sort();
     let mut expected = answers.to_vec();
     expected.sort();
     assert!(ingress == expected, "what each thread received");
     for seen in capture.conns.values() {
-        assert!(seen.egress.contiguous() == pattern(EVERY_CALL_BYTES, 1), "what each thread sent");
+        assert!(
+            seen.egress.contiguous() == pattern(EVERY_CALL_BYTES, 1),
+            "what each thread sent"
+        );
     }
 }
 
 #[test]
 fn a_connection_older_than_the_watch_is_late() {
-    let Some(mut capture) = Capture::start() else { return };
+    let Some(mut capture) = Capture::start() else {
+        return;
+    };
     let peer = Peer::bind(LOOPBACK);
     let mut child = Watched::start(Scenario::Late, peer.address);
     capture.probes.watch(child.pid()).unwrap();
@@ -122,7 +138,9 @@ fn a_connection_older_than_the_watch_is_late() {
 
 #[test]
 fn a_reused_descriptor_is_another_connection() {
-    let Some(mut capture) = Capture::start() else { return };
+    let Some(mut capture) = Capture::start() else {
+        return;
+    };
     let peer = Peer::bind(LOOPBACK);
     let mut child = Watched::start(Scenario::Reuse, peer.address);
     capture.probes.watch(child.pid()).unwrap();
@@ -140,7 +158,11 @@ fn a_reused_descriptor_is_another_connection() {
     let fds: std::collections::BTreeSet<i32> = capture.conns.keys().map(|conn| conn.fd).collect();
     assert_eq!(fds.len(), 1, "the descriptor was reused");
     let mut by_port: Vec<&Seen> = capture.conns.values().collect();
-    by_port.sort_by_key(|seen| ports.iter().position(|port| *port == seen.open.unwrap().local.port()));
+    by_port.sort_by_key(|seen| {
+        ports
+            .iter()
+            .position(|port| *port == seen.open.unwrap().local.port())
+    });
     for (turn, seen) in by_port.into_iter().enumerate() {
         assert_eq!(seen.egress.contiguous(), format!("turn {turn}").as_bytes());
         assert_eq!(seen.ingress.contiguous(), format!("answer {turn}").as_bytes());
@@ -150,7 +172,9 @@ fn a_reused_descriptor_is_another_connection() {
 
 #[test]
 fn a_large_vector_is_whole() {
-    let Some(mut capture) = Capture::start() else { return };
+    let Some(mut capture) = Capture::start() else {
+        return;
+    };
     let peer = Peer::bind(LOOPBACK);
     let mut child = Watched::start(Scenario::Large, peer.address);
     capture.probes.watch(child.pid()).unwrap();
@@ -163,7 +187,9 @@ fn a_large_vector_is_whole() {
 
 #[test]
 fn sendfile_moves_the_position_without_bytes() {
-    let Some(mut capture) = Capture::start() else { return };
+    let Some(mut capture) = Capture::start() else {
+        return;
+    };
     let peer = Peer::bind(LOOPBACK);
     let mut child = Watched::start(Scenario::SendFile, peer.address);
     capture.probes.watch(child.pid()).unwrap();
@@ -172,7 +198,11 @@ fn sendfile_moves_the_position_without_bytes() {
     assert_eq!(received.len(), FILE_BYTES + 8);
     let counters = capture.finish(1);
     let file = u64::try_from(FILE_BYTES).unwrap();
-    let Stream { chunks, without_payload, end } = &only(&capture).egress;
+    let Stream {
+        chunks,
+        without_payload,
+        end,
+    } = &only(&capture).egress;
     assert_eq!(*chunks, [(0, b"head".to_vec()), (4 + file, b"tail".to_vec())]);
     assert_eq!((*without_payload, *end), (file, Some(file + 8)));
     assert_eq!(counters.get(counter::LEFT_NO_PAYLOAD_BYTES), file);
@@ -180,7 +210,9 @@ fn sendfile_moves_the_position_without_bytes() {
 
 #[test]
 fn what_came_before_a_reset_is_read_and_then_it_closes() {
-    let Some(mut capture) = Capture::start() else { return };
+    let Some(mut capture) = Capture::start() else {
+        return;
+    };
     let peer = Peer::bind(LOOPBACK);
     let mut child = Watched::start(Scenario::Reset, peer.address);
     capture.probes.watch(child.pid()).unwrap();
@@ -189,7 +221,10 @@ fn what_came_before_a_reset_is_read_and_then_it_closes() {
     let mut hello = [0; 5];
     stream.read_exact(&mut hello).unwrap();
     stream.write_all(b"last words").unwrap();
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
     #[expect(unsafe_code, reason = "the standard library cannot ask for a reset")]
     // SAFETY: the option's value is a valid `linger`.
     let set = unsafe {
@@ -212,8 +247,13 @@ fn what_came_before_a_reset_is_read_and_then_it_closes() {
 #[test]
 fn a_full_ring_loses_only_what_it_counts() {
     const RING_BYTES: u32 = 64 * 1024;
-    let options = ProbeOptions { ring_bytes: RING_BYTES, ..ProbeOptions::default() };
-    let Some(mut probes) = probes(&options) else { return };
+    let options = ProbeOptions {
+        ring_bytes: RING_BYTES,
+        ..ProbeOptions::default()
+    };
+    let Some(mut probes) = probes(&options) else {
+        return;
+    };
     let peer = Peer::bind(LOOPBACK);
     let mut child = Watched::start(Scenario::EveryCall, peer.address);
     probes.watch(child.pid()).unwrap();
@@ -224,7 +264,10 @@ fn a_full_ring_loses_only_what_it_counts() {
     let counters = probes.counters().unwrap();
     assert!(counters.is_balanced(), "{counters:?}");
     assert!(counters.get(counter::LOST_RING_FULL_BYTES) > 0, "{counters:?}");
-    assert_eq!(counters.get(counter::SEEN_BYTES), u64::try_from(received.len() + sent.len()).unwrap());
+    assert_eq!(
+        counters.get(counter::SEEN_BYTES),
+        u64::try_from(received.len() + sent.len()).unwrap()
+    );
     let mut ring = probes.ring().unwrap();
     assert_eq!(ring.size_bytes(), usize::try_from(RING_BYTES).unwrap());
     let mut copied = 0;
@@ -244,7 +287,9 @@ fn a_full_ring_loses_only_what_it_counts() {
 
 #[test]
 fn an_unwatched_process_is_not_seen() {
-    let Some(mut capture) = Capture::start() else { return };
+    let Some(mut capture) = Capture::start() else {
+        return;
+    };
     let peer = Peer::bind(LOOPBACK);
     let mut child = Watched::start(Scenario::Late, peer.address);
     capture.probes.watch(child.pid()).unwrap();

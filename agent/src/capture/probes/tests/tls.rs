@@ -34,12 +34,24 @@ impl Nginx {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         make_certificate(path);
-        let body: Vec<u8> = pattern(FILE_BYTES, 7).into_iter().map(|byte| b'a' + byte % 26).collect();
+        let body: Vec<u8> = pattern(FILE_BYTES, 7)
+            .into_iter()
+            .map(|byte| b'a' + byte % 26)
+            .collect();
         std::fs::write(path.join("file"), body).unwrap();
         let (front, back) = (free_port(), free_port());
         std::fs::write(path.join("nginx.conf"), configuration(path, front, back)).unwrap();
-        let process = Command::new("nginx").arg("-p").arg(path).args(["-c", "nginx.conf"]).spawn().unwrap();
-        let nginx = Self { process, front, directory };
+        let process = Command::new("nginx")
+            .arg("-p")
+            .arg(path)
+            .args(["-c", "nginx.conf"])
+            .spawn()
+            .unwrap();
+        let nginx = Self {
+            process,
+            front,
+            directory,
+        };
         let begin = clock::instant();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, front)).is_err() {
             assert!(begin.elapsed() < BUDGET, "nginx does not listen");
@@ -74,13 +86,34 @@ fn client_arguments(port: u16) -> Vec<String> {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 fn make_certificate(path: &Path) {
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
-        .args(["-subj", "/CN=localhost", "-days", "2", "-keyout", "key", "-out", "certificate"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+        ])
+        .args([
+            "-subj",
+            "/CN=localhost",
+            "-days",
+            "2",
+            "-keyout",
+            "key",
+            "-out",
+            "certificate",
+        ])
         .current_dir(path)
         .output()
         .unwrap();
@@ -133,13 +166,23 @@ impl Client {
             .unwrap();
         let input = process.stdin.take();
         let output = BufReader::new(process.stdout.take().unwrap());
-        Self { process, input, output, sent: Vec::new(), received: Vec::new() }
+        Self {
+            process,
+            input,
+            output,
+            sent: Vec::new(),
+            received: Vec::new(),
+        }
     }
 
     /// Sends a request and reads its response whole.
     fn get(&mut self, path: &str) {
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        self.input.as_mut().unwrap().write_all(request.as_bytes()).unwrap();
+        self.input
+            .as_mut()
+            .unwrap()
+            .write_all(request.as_bytes())
+            .unwrap();
         self.sent.extend_from_slice(request.as_bytes());
         let mut length = 0;
         loop {
@@ -187,15 +230,22 @@ impl Drop for Client {
 fn plan(functions: &[TlsFunction]) -> TlsProbePlan {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     assert!(!maps.contains("libssl"), "the tests themselves do not use it");
-    let path = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"]
-        .iter()
-        .map(|directory| PathBuf::from(directory).join("libssl.so.3"))
-        .find(|path| path.exists())
-        .expect("the system's libssl");
+    let path = [
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib",
+    ]
+    .iter()
+    .map(|directory| PathBuf::from(directory).join("libssl.so.3"))
+    .find(|path| path.exists())
+    .expect("the system's libssl");
     let bytes = std::fs::read(&path).unwrap();
     let file = object::File::parse(bytes.as_slice()).unwrap();
-    let addresses: BTreeMap<&str, u64> =
-        file.dynamic_symbols().map(|symbol| (symbol.name().unwrap(), symbol.address())).collect();
+    let addresses: BTreeMap<&str, u64> = file
+        .dynamic_symbols()
+        .map(|symbol| (symbol.name().unwrap(), symbol.address()))
+        .collect();
     let offset = |address: u64| {
         let segment = file
             .segments()
@@ -203,22 +253,29 @@ fn plan(functions: &[TlsFunction]) -> TlsProbePlan {
             .unwrap();
         address - segment.address() + segment.file_range().0
     };
-    let functions =
-        functions.iter().map(|function| (*function, offset(addresses[function.symbol()]))).collect();
+    let functions = functions
+        .iter()
+        .map(|function| (*function, offset(addresses[function.symbol()])))
+        .collect();
     TlsProbePlan { path, functions }
 }
 
 /// What a gateway gets: everything but the handshake.
 fn gateway_plan() -> TlsProbePlan {
-    let functions: Vec<TlsFunction> =
-        TlsFunction::ALL.iter().copied().filter(|function| *function != TlsFunction::DoHandshake).collect();
+    let functions: Vec<TlsFunction> = TlsFunction::ALL
+        .iter()
+        .copied()
+        .filter(|function| *function != TlsFunction::DoHandshake)
+        .collect();
     plan(&functions)
 }
 
 #[test]
 fn plaintext_of_both_legs_is_exact() {
     let Some(nginx) = Nginx::start() else { return };
-    let Some(mut capture) = Capture::start() else { return };
+    let Some(mut capture) = Capture::start() else {
+        return;
+    };
     capture.probes.watch(nginx.pid()).unwrap();
     let attached = capture.probes.attach_tls(nginx.pid(), &gateway_plan()).unwrap();
     assert_eq!(attached.probed.len(), TlsFunction::ALL.len() - 1, "{attached:?}");
@@ -234,10 +291,16 @@ fn plaintext_of_both_legs_is_exact() {
     assert_eq!(capture.conns.len(), 3, "{}", capture.describe());
     let client_leg = capture.conns.values().find(|seen| seen.closed).unwrap();
     assert!(client_leg.ingress.contiguous() == sent, "what the client sent");
-    assert!(client_leg.egress.contiguous() == received, "what the client received");
+    assert!(
+        client_leg.egress.contiguous() == received,
+        "what the client received"
+    );
     let back: Vec<&Seen> = capture.conns.values().filter(|seen| !seen.closed).collect();
     for (one, other) in [(back[0], back[1]), (back[1], back[0])] {
-        assert!(one.ingress.contiguous() == other.egress.contiguous(), "one end's bytes are the other's");
+        assert!(
+            one.ingress.contiguous() == other.egress.contiguous(),
+            "one end's bytes are the other's"
+        );
     }
     for seen in capture.conns.values() {
         let open = seen.open.unwrap();
@@ -245,19 +308,30 @@ fn plaintext_of_both_legs_is_exact() {
     }
     let counters = capture.probes.counters().unwrap();
     assert!(counters.is_balanced(), "{counters:?}");
-    assert_eq!(counters.get(counter::SEEN_BYTES), counters.get(counter::COPIED_BYTES));
+    assert_eq!(
+        counters.get(counter::SEEN_BYTES),
+        counters.get(counter::COPIED_BYTES)
+    );
     assert_eq!(counters.get(counter::TLS_BINDING_DISAGREEMENTS), 0);
-    assert!(counters.get(counter::CIPHERTEXT_BYTES) > counters.get(counter::SEEN_BYTES), "{counters:?}");
+    assert!(
+        counters.get(counter::CIPHERTEXT_BYTES) > counters.get(counter::SEEN_BYTES),
+        "{counters:?}"
+    );
 }
 
 #[test]
 fn a_connection_older_than_the_probes_is_bound_by_its_socket_calls() {
     let Some(nginx) = Nginx::start() else { return };
-    let Some(mut capture) = Capture::start() else { return };
+    let Some(mut capture) = Capture::start() else {
+        return;
+    };
     let mut client = nginx.client();
     client.get("/short");
     client.get("/file");
-    let (sent, received) = (std::mem::take(&mut client.sent), std::mem::take(&mut client.received));
+    let (sent, received) = (
+        std::mem::take(&mut client.sent),
+        std::mem::take(&mut client.received),
+    );
     assert!(!sent.is_empty() && !received.is_empty());
     capture.probes.watch(nginx.pid()).unwrap();
     capture.probes.attach_tls(nginx.pid(), &gateway_plan()).unwrap();
@@ -276,32 +350,55 @@ fn a_connection_older_than_the_probes_is_bound_by_its_socket_calls() {
     }
     let counters = capture.probes.counters().unwrap();
     assert!(counters.is_balanced(), "{counters:?}");
-    assert_eq!(counters.get(counter::SEEN_BYTES), counters.get(counter::COPIED_BYTES), "{counters:?}");
+    assert_eq!(
+        counters.get(counter::SEEN_BYTES),
+        counters.get(counter::COPIED_BYTES),
+        "{counters:?}"
+    );
 }
 
 /// `s_server` gives its TLS object a BIO of its own instead of calling `SSL_set_fd`, and shakes hands before it reads.
 fn an_object_without_set_fd(functions: &[TlsFunction], late: bool, conns: usize) {
     let Some(nginx) = Nginx::start() else { return };
-    let Some(mut capture) = Capture::start() else { return };
+    let Some(mut capture) = Capture::start() else {
+        return;
+    };
     // The same process before and after `exec`, so the probes are there before its first call.
     let port = free_port();
     let script = format!(
         "read go && exec openssl s_server -quiet -naccept 1 -accept 127.0.0.1:{port} -cert certificate -key key"
     );
-    let mut server =
-        Client::start(Command::new("sh").args(["-c", &script]).current_dir(nginx.directory.path()));
+    let mut server = Client::start(
+        Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(nginx.directory.path()),
+    );
     let pid = server.process.id();
     capture.probes.watch(pid).unwrap();
     capture.probes.attach_tls(pid, &plan(functions)).unwrap();
     server.input.as_mut().unwrap().write_all(b"go\n").unwrap();
     let mut client = connected(port);
-    client.input.as_mut().unwrap().write_all(b"from the client\n").unwrap();
+    client
+        .input
+        .as_mut()
+        .unwrap()
+        .write_all(b"from the client\n")
+        .unwrap();
     server.expect(b"from the client\n");
-    server.input.as_mut().unwrap().write_all(b"from the server\n").unwrap();
+    server
+        .input
+        .as_mut()
+        .unwrap()
+        .write_all(b"from the server\n")
+        .unwrap();
     client.expect(b"from the server\n");
     client.close();
     let counters = capture.finish(conns);
-    let seen = capture.conns.values().find(|seen| seen.open.unwrap().tls).unwrap();
+    let seen = capture
+        .conns
+        .values()
+        .find(|seen| seen.open.unwrap().tls)
+        .unwrap();
     assert_eq!(seen.open.unwrap().late, late);
     assert_eq!(seen.ingress.contiguous(), b"from the client\n");
     assert_eq!(seen.egress.contiguous(), b"from the server\n");
@@ -327,10 +424,13 @@ fn connected(port: u16) -> Client {
 fn is_connected(port: u16) -> bool {
     const ESTABLISHED: &str = "01";
     let remote = format!("0100007F:{port:04X}");
-    std::fs::read_to_string("/proc/net/tcp").unwrap().lines().any(|line| {
-        let mut fields = line.split_whitespace().skip(2);
-        fields.next() == Some(&remote) && fields.next() == Some(ESTABLISHED)
-    })
+    std::fs::read_to_string("/proc/net/tcp")
+        .unwrap()
+        .lines()
+        .any(|line| {
+            let mut fields = line.split_whitespace().skip(2);
+            fields.next() == Some(&remote) && fields.next() == Some(ESTABLISHED)
+        })
 }
 
 #[test]
@@ -340,15 +440,20 @@ fn an_object_without_set_fd_is_bound_by_its_handshake() {
 
 #[test]
 fn without_the_handshake_it_is_bound_late_and_its_ciphertext_was_a_stream_of_its_own() {
-    let functions: Vec<TlsFunction> =
-        TlsFunction::ALL.iter().copied().filter(|function| *function != TlsFunction::DoHandshake).collect();
+    let functions: Vec<TlsFunction> = TlsFunction::ALL
+        .iter()
+        .copied()
+        .filter(|function| *function != TlsFunction::DoHandshake)
+        .collect();
     an_object_without_set_fd(&functions, true, 2);
 }
 
 #[test]
 fn detached_probes_see_nothing_and_sockets_are_plain_again() {
     let Some(nginx) = Nginx::start() else { return };
-    let Some(mut capture) = Capture::start() else { return };
+    let Some(mut capture) = Capture::start() else {
+        return;
+    };
     capture.probes.watch(nginx.pid()).unwrap();
     capture.probes.attach_tls(nginx.pid(), &gateway_plan()).unwrap();
     capture.probes.detach_tls(nginx.pid()).unwrap();
@@ -361,14 +466,22 @@ fn detached_probes_see_nothing_and_sockets_are_plain_again() {
     for seen in capture.conns.values() {
         assert!(!seen.open.unwrap().tls);
     }
-    assert_eq!(capture.probes.counters().unwrap().get(counter::CIPHERTEXT_BYTES), 0);
+    assert_eq!(
+        capture.probes.counters().unwrap().get(counter::CIPHERTEXT_BYTES),
+        0
+    );
 }
 
 #[test]
 fn a_plan_without_functions_is_refused() {
     let Some(nginx) = Nginx::start() else { return };
-    let Some(mut capture) = Capture::start() else { return };
-    let nothing = TlsProbePlan { path: plan(&[]).path, functions: BTreeMap::new() };
+    let Some(mut capture) = Capture::start() else {
+        return;
+    };
+    let nothing = TlsProbePlan {
+        path: plan(&[]).path,
+        functions: BTreeMap::new(),
+    };
     let error = capture.probes.attach_tls(nginx.pid(), &nothing).unwrap_err();
     assert!(error.to_string().starts_with("no function of "), "{error}");
 }
