@@ -35,7 +35,7 @@ fn probes(options: &ProbeOptions) -> Option<Probes> {
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn skip(reason: &str) {
+pub(super) fn skip(reason: &str) {
     assert_ne!(std::env::var("REQUIRE_KERNEL").as_deref(), Ok("1"), "{reason}");
     eprintln!("skipped: {reason}");
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::pattern;
 
@@ -53,6 +53,8 @@ pub(super) const FILE_BYTES: usize = 100_000;
 /// The child, waiting.
 pub(super) struct Watched {
     child: Child,
+    /// Kept open, or the child's own test harness fails to print its result.
+    _stdout: BufReader<ChildStdout>,
 }
 
 impl Watched {
@@ -70,12 +72,16 @@ impl Watched {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        lines
-            .find(|line| line.as_ref().unwrap().ends_with("ready"))
-            .expect("the child is ready")
-            .unwrap();
-        Self { child }
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let ready = stdout
+            .by_ref()
+            .lines()
+            .any(|line| line.unwrap().ends_with("ready"));
+        assert!(ready, "the child ended early");
+        Self {
+            child,
+            _stdout: stdout,
+        }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -261,14 +267,16 @@ mod unsafe_calls {
 
     pub(super) fn send_message(fd: RawFd, first: &[u8], second: &[u8]) -> isize {
         let mut vectors = [vector(first), vector(second)];
+        let header = message(&mut vectors);
         // SAFETY: reads the two buffers.
-        unsafe { libc::sendmsg(fd, &raw const message(&mut vectors).clone(), 0) }
+        unsafe { libc::sendmsg(fd, &raw const header, 0) }
     }
 
     pub(super) fn receive_message(fd: RawFd, first: &mut [u8], second: &mut [u8]) -> isize {
         let mut vectors = [vector(first), vector(second)];
+        let mut header = message(&mut vectors);
         // SAFETY: writes to the two buffers.
-        unsafe { libc::recvmsg(fd, &raw mut message(&mut vectors), 0) }
+        unsafe { libc::recvmsg(fd, &raw mut header, 0) }
     }
 
     pub(super) fn send_file(to: RawFd, from: RawFd, offset: &mut i64, length: usize) -> isize {
