@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! The gateway's entities and facts from its Admin API.
 //!
 //! In: an address and perhaps a token. Out: a [`Reading`] of all pages of services, routes, consumers and plugins, and
@@ -314,4 +311,3 @@ fn each(name: &str, items: &Items, report: &mut Report, mut take: impl FnMut(&Fi
         }
     }
 }
->>>>>>> w-gateway
