@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use object::read::elf::{ElfFile, FileHeader, ProgramHeader as _};
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _, ReadRef, SymbolKind, elf};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, ReadRef as _, SymbolKind, elf};
 use regex::bytes::Regex;
 
 /// Most bytes of a file that are read: the largest gateway executables with OpenSSL linked in and debug information
@@ -106,11 +106,11 @@ pub enum ElfError {
 /// # Errors
 /// When its headers cannot be read.
 pub fn read(file: &[u8]) -> Result<ElfFacts, ElfError> {
-    match object::FileKind::parse(file).map_err(ElfError::Malformed)? {
-        object::FileKind::Elf32 => facts_of::<elf::FileHeader32<object::Endianness>>(file),
-        // Anything else is refused by the parser itself.
-        _ => facts_of::<elf::FileHeader64<object::Endianness>>(file),
+    if object::FileKind::parse(file).map_err(ElfError::Malformed)? == object::FileKind::Elf32 {
+        return facts_of::<elf::FileHeader32<object::Endianness>>(file);
     }
+    // Refuses what is neither.
+    facts_of::<elf::FileHeader64<object::Endianness>>(file)
 }
 
 fn facts_of<Elf: FileHeader<Endian = object::Endianness>>(file: &[u8]) -> Result<ElfFacts, ElfError> {

@@ -165,6 +165,9 @@ impl Nginx {
     }
 
     /// Ends it and starts it again with the same command line.
+    ///
+    /// # Panics
+    /// When it does not start.
     #[must_use]
     pub fn restart(mut self) -> Self {
         self.end();

@@ -292,9 +292,11 @@ fn try_uprobe() -> Option<Tried> {
             no_flags,
         )
     };
-    Some(match outcome(result) {
-        Tried::Refused(libc::ENOENT) => Tried::Works,
-        other => other,
+    let tried = outcome(result);
+    Some(if tried == Tried::Refused(libc::ENOENT) {
+        Tried::Works
+    } else {
+        tried
     })
 }
 

@@ -103,7 +103,8 @@ fn a_reload_is_followed_however_the_gateway_was_named() {
     let Some(nginx) = Nginx::start(Processes::MasterAndWorkers(2)) else {
         return;
     };
-    let named: [(&str, fn(Pid, Pid) -> Selector); 3] = [
+    type Naming = fn(Pid, Pid) -> Selector;
+    let named: [(&str, Naming); 3] = [
         ("scan", |_, _| Selector::Scan),
         ("master", |master, _| Selector::Pids(vec![master])),
         ("worker", |_, worker| Selector::Pids(vec![worker])),
