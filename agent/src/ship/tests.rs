@@ -183,6 +183,8 @@ async fn check(behaviour: Behaviour, timeout_ms: u64, expected: (u64, Vec<(&'sta
     assert_eq!(fates(&run.settle().await), expected, "{behaviour:?}");
     let stats = run.handle.stats();
     assert_eq!(stats.attempts, 3, "{behaviour:?}");
+    // No redirect was followed and nothing was sent again.
+    assert!(endpoint.received().len() <= 3, "{behaviour:?}");
     let counted: Vec<(&str, u64)> = stats
         .last_errors
         .iter()
@@ -468,6 +470,7 @@ async fn a_sender_that_panics_is_accounted_for_and_replaced() {
         ledger.saw();
         queue.offer(message(&destination("http://127.0.0.1:9/"), 10));
     }
+    queue.work().await;
     let mut claims = queue.claims();
     assert_eq!(claims.len(), 1);
     assert!(queue.claims().is_empty(), "the lane has its one sender");
