@@ -133,6 +133,7 @@ fn a_post_is_answered_when_its_batch_is_committed_and_not_before() {
     assert_eq!(second.blocking_recv().unwrap().unwrap().len(), 2);
     assert_eq!(third.blocking_recv().unwrap().unwrap().len(), 3);
     assert_eq!(bench.store.totals().messages, 6);
+    bench.writer.stop();
     assert_eq!(bench.writer.newest().borrow().0, 6);
     assert_eq!(bench.room.available_permits(), 100_000, "the room is free again");
 }
