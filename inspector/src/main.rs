@@ -3,7 +3,7 @@
 //! Out: exit code 0 (stopped as asked), 1 (failed while running), 2 (wrong usage), 64 (unusable configuration).
 #![expect(unused_crate_dependencies, reason = "they are the library's")]
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -94,6 +94,7 @@ fn log_to_stderr() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
 }

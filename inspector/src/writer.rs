@@ -16,6 +16,9 @@ use tracing::{error, info, warn};
 use crate::clock;
 use crate::store::{Arrival, Kept, NewMessage, Retention, Store, StoreError};
 
+#[cfg(test)]
+mod tests;
+
 /// Posts that may wait for a commit; over that, they are told to come again.
 pub const QUEUE_POSTS: usize = 4_096;
 /// Posts committed together, at most.

@@ -27,13 +27,15 @@
     time.title = row.time;
     const link = document.createElement("a");
     link.href = "/exchanges/" + encodeURIComponent(row.uuid);
-    link.append(element("bdi", "", row.url || "(no request)"));
-    const mark = row.mark ? [" ", element("span", "mark", row.mark)] : [];
+    const url = document.createElement("bdi");
+    url.append(element("span", "origin", row.origin), row.path);
+    link.append(row.origin || row.path ? url : "(no request)");
+    const mark = row.mark ? [element("span", "mark", row.mark), " "] : [];
     tr.append(
       cell("time", time),
       cell("status", element("span", "pill " + row.status_class, row.status || "–")),
       cell("method", element("bdi", "", row.method)),
-      cell("url", link, ...mark),
+      cell("url", ...mark, link),
       cell("number took", row.duration),
       cell("number size", row.size),
       cell("route", element("bdi", "", row.route)),

@@ -145,7 +145,9 @@ fn make(entry: &Entry, json: &str, others: &[Entry]) -> Page {
     let laid = json_text::pretty(json, RAW_BYTES);
     let (raw, raw_cut) = laid.map_or((String::new(), true), |laid| (laid.text, laid.cut));
     Page {
-        title: format!("{} {}", row.method, row.url).trim().to_owned(),
+        title: format!("{} {}{}", row.method, row.origin, row.path)
+            .trim()
+            .to_owned(),
         facts: facts(entry, response.as_ref(), kong.as_ref()),
         url: line(&url, VALUE_BYTES),
         reason: line(&reason, NAME_BYTES),

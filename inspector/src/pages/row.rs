@@ -19,7 +19,9 @@ pub(super) struct Row {
     pub(super) time: String,
     pub(super) bucket: String,
     pub(super) method: String,
-    pub(super) url: String,
+    /// The URL up to its path, and the rest, which is what differs from row to row.
+    pub(super) origin: String,
+    pub(super) path: String,
     pub(super) status: String,
     /// `s2` to `s5` for the classes of statuses, `s0` for none.
     pub(super) status_class: &'static str,
@@ -40,6 +42,12 @@ impl Row {
                 .map(|name| line(name, NAME_BYTES))
                 .unwrap_or_default()
         };
+        let url = summary
+            .url
+            .as_deref()
+            .map(|url| line(url, URL_BYTES))
+            .unwrap_or_default();
+        let (origin, path) = split_origin(&url);
         let (service, route) = (name(&summary.service), name(&summary.route));
         Self {
             uuid: entry.uuid.to_string(),
@@ -47,11 +55,8 @@ impl Row {
             time: full_time(entry.at),
             bucket: line(&entry.bucket, NAME_BYTES),
             method: name(&summary.method),
-            url: summary
-                .url
-                .as_deref()
-                .map(|url| line(url, URL_BYTES))
-                .unwrap_or_default(),
+            origin: origin.to_owned(),
+            path: path.to_owned(),
             status: status(summary.status),
             status_class: status_class(summary.status),
             duration: summary.response_time_us.map(duration).unwrap_or_default(),
@@ -75,6 +80,16 @@ impl Row {
     }
 }
 
+/// `http://host:port` and what follows. A URL of another form is all path.
+fn split_origin(url: &str) -> (&str, &str) {
+    let Some(after_scheme) = url.find("://").map(|at| at + 3) else {
+        return ("", url);
+    };
+    let rest = url.get(after_scheme..).unwrap_or_default();
+    let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    url.split_at_checked(after_scheme + host).unwrap_or(("", url))
+}
+
 /// A status to read: 0 is what nginx reports when it never had one.
 fn status(status: Option<u16>) -> String {
     match status {
@@ -91,5 +106,23 @@ const fn status_class(status: Option<u16>) -> &'static str {
         Some(400..=499) => "s4",
         Some(500..=999) => "s5",
         Some(_) | None => "s0",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split_origin;
+
+    #[test]
+    fn an_origin_ends_where_the_path_begins() {
+        for (url, expected) in [
+            ("http://a:8000/x?y=://", ("http://a:8000", "/x?y=://")),
+            ("http://a?x", ("http://a", "?x")),
+            ("http://a", ("http://a", "")),
+            ("/path", ("", "/path")),
+            ("", ("", "")),
+        ] {
+            assert_eq!(split_origin(url), expected, "{url}");
+        }
     }
 }

@@ -160,11 +160,14 @@ async fn it_stops_when_asked_and_keeps_what_it_had() {
     assert_eq!(uuids(&running.base).await.len(), 2);
 }
 
+/// Lists, so that commits take a while and the kill falls into one more often than not.
+const POST_MESSAGES: usize = 100;
+
 /// Acknowledged means on disk: nothing that was answered with 200 may be gone after SIGKILL at any moment.
 #[tokio::test]
 async fn a_kill_during_load_loses_nothing_that_was_acknowledged() {
-    const SENDERS: usize = 8;
-    const ENOUGH: usize = 400;
+    const SENDERS: usize = 4;
+    const ENOUGH: usize = 1_000;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store");
     let mut acknowledged = HashSet::new();
@@ -196,25 +199,32 @@ async fn a_kill_during_load_loses_nothing_that_was_acknowledged() {
     let lost: Vec<_> = acknowledged.difference(&kept).collect();
     assert!(lost.is_empty(), "{} of {} lost", lost.len(), acknowledged.len());
     // At most the posts that were under way can be there without an acknowledgement.
-    assert!(kept.len() <= acknowledged.len() + 2 * SENDERS);
+    assert!(kept.len() <= acknowledged.len() + 2 * SENDERS * POST_MESSAGES);
 }
 
 async fn send_until_refused(url: String, name: String, count: Arc<AtomicUsize>) -> Vec<String> {
     let client = client();
     let mut acknowledged = Vec::new();
     loop {
-        let mut message = message("http://a/", 1.0, 200);
-        message["unique_identifier"] = Value::from(format!("{name}-{}", acknowledged.len()));
-        let request = client.post(&url).bearer_auth(TOKEN).body(message.to_string());
-        let Ok(response) = request.send().await else {
+        let posted = acknowledged.len();
+        let list: Vec<Value> = (posted..posted + POST_MESSAGES)
+            .map(|number| {
+                let mut message = message("http://a/", 1.0, 200);
+                message["unique_identifier"] = Value::from(format!("{name}-{number}"));
+                message
+            })
+            .collect();
+        let body = Value::Array(list).to_string();
+        let Ok(response) = client.post(&url).bearer_auth(TOKEN).body(body).send().await else {
             return acknowledged;
         };
         assert!(response.status().is_success());
         let Ok(answer) = response.json::<Value>().await else {
             return acknowledged;
         };
-        acknowledged.push(answer["data"][0]["uuid"].as_str().unwrap().to_owned());
-        count.fetch_add(1, Ordering::Relaxed);
+        let items = answer["data"].as_array().unwrap().iter();
+        acknowledged.extend(items.map(|item| item["uuid"].as_str().unwrap().to_owned()));
+        count.fetch_add(POST_MESSAGES, Ordering::Relaxed);
     }
 }
 
