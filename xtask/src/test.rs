@@ -114,6 +114,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "all",
         seconds(began.elapsed())
     );
+    if total == Counts::default() {
+        return Ok(());
+    }
     // cargo test's own lines stand above, one for each of its programs; this adds them up.
     println!("total: {} passed, {} failed", total.passed, total.failed);
     Ok(())
