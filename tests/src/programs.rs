@@ -37,7 +37,7 @@ fn build() -> anyhow::Result<Programs> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build
-        .args(["build", "--quiet", "-p", "kongtap", "-p", "kongtap-inspector"])
+        .args(["build", "--quiet", "--workspace", "--bins"])
         .stdin(Stdio::null());
     if directory.file_name().is_some_and(|profile| profile == "release") {
         build.arg("--release");

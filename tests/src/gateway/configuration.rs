@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
 use http::Uri;
-use serde::Deserialize;
 use uuid::Uuid;
+
+pub mod declared;
+
+use declared::{DeclaredConsumer, DeclaredRoute, DeclaredService, File, KeyAuth};
 
 /// Root of the ids that Kong gives to declarative entities that have none.
 const DECLARATIVE_NAMESPACE: Uuid = Uuid::from_u128(0xfd02_801f_0957_4a15_a55a_c8d9_606f_30b5);
@@ -34,31 +37,6 @@ pub struct Service {
     pub retries: usize,
     /// Connect, read and write timeout, milliseconds.
     pub timeouts_ms: [u64; 3],
-}
-
-/// key-auth, as it applies to one route.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct KeyAuth {
-    /// Names of the header and query parameter.
-    pub key_names: Vec<String>,
-    /// Whether the key is taken out of the request.
-    pub hide_credentials: bool,
-    /// Whether headers are looked at.
-    pub key_in_header: bool,
-    /// Whether the query is looked at.
-    pub key_in_query: bool,
-}
-
-impl Default for KeyAuth {
-    fn default() -> Self {
-        Self {
-            key_names: vec!["apikey".to_owned()],
-            hide_credentials: false,
-            key_in_header: true,
-            key_in_query: true,
-        }
-    }
 }
 
 /// One path of one route.
@@ -312,101 +290,6 @@ fn credentials(consumers: &[DeclaredConsumer], problems: &mut Vec<String>) -> Ve
 pub fn declarative_id(table: &str, name: &str) -> String {
     let table = Uuid::new_v5(&DECLARATIVE_NAMESPACE, table.as_bytes());
     Uuid::new_v5(&table, name.as_bytes()).to_string()
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(rename = "_format_version")]
-    format_version: String,
-    #[serde(rename = "_transform", default)]
-    _transform: bool,
-    #[serde(default)]
-    services: Vec<DeclaredService>,
-    #[serde(default)]
-    consumers: Vec<DeclaredConsumer>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeclaredService {
-    name: String,
-    url: String,
-    retries: Option<usize>,
-    connect_timeout: Option<u64>,
-    read_timeout: Option<u64>,
-    write_timeout: Option<u64>,
-    #[serde(rename = "tls_verify", default)]
-    _tls_verify: No,
-    #[serde(rename = "tags", default)]
-    _tags: Vec<String>,
-    #[serde(default)]
-    routes: Vec<DeclaredRoute>,
-    #[serde(default)]
-    plugins: Vec<DeclaredPlugin>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeclaredRoute {
-    name: String,
-    #[serde(default)]
-    hosts: Vec<String>,
-    #[serde(default)]
-    paths: Vec<String>,
-    #[serde(default)]
-    methods: Vec<String>,
-    #[serde(default = "yes")]
-    strip_path: bool,
-    #[serde(default)]
-    preserve_host: bool,
-    #[serde(rename = "tags", default)]
-    _tags: Vec<String>,
-    #[serde(default)]
-    plugins: Vec<DeclaredPlugin>,
-}
-
-const fn yes() -> bool {
-    true
-}
-
-/// `false`, or nothing.
-#[derive(Debug, Default)]
-struct No;
-
-impl<'de> Deserialize<'de> for No {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if bool::deserialize(deserializer)? {
-            return Err(serde::de::Error::custom("the stand-in can only do without this"));
-        }
-        Ok(Self)
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeclaredPlugin {
-    name: String,
-    config: Option<KeyAuth>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeclaredConsumer {
-    id: Option<String>,
-    username: Option<String>,
-    custom_id: Option<String>,
-    #[serde(rename = "tags", default)]
-    _tags: Vec<String>,
-    #[serde(default)]
-    keyauth_credentials: Vec<DeclaredKey>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeclaredKey {
-    id: Option<String>,
-    key: String,
 }
 
 #[cfg(test)]

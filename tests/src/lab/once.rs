@@ -21,7 +21,10 @@ pub(super) async fn once(stage: &Stage) -> anyhow::Result<()> {
     wait_for(stage, expected.len()).await;
     let report = report(stage, &expected).await?;
     table::print_report(&report);
-    ensure!(report.is_clean(), "{}", report.complaints(expected.len()));
+    ensure!(
+        report.is_clean(),
+        "not everything arrived once, as it was: see the table"
+    );
     stage.kongtap.status().await?.require_balance()
 }
 

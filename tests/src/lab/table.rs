@@ -46,7 +46,7 @@ pub(super) fn print_report(report: &Report) {
         println!(
             "{:24}  {:8}  {:>6}  {:8}  {:8}  {:12}  {}",
             cut(&row.expected.name, 24),
-            cut(&row.expected.id, 8),
+            row.expected.id.get(..8).unwrap_or(&row.expected.id),
             row.expected.status,
             columns.arrived,
             columns.bodies,

@@ -1,0 +1,82 @@
+//! The eBPF object built from source, and the kernel tests on it: the shipped object is what its sources say, and whoever
+//! builds it gets one that works.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use super::{Done, cargo};
+use crate::packages;
+
+/// The linker, where it is not there yet.
+const LINKER: [&str; 7] = [
+    "install",
+    "bpf-linker",
+    "--version",
+    "0.13.0",
+    "--no-default-features",
+    "--features",
+    "llvm-22",
+];
+/// Where llvm-22-dev puts LLVM: what the linker's build asks for.
+const LLVM: (&str, &str) = ("LLVM_SYS_221_PREFIX", "/usr/lib/llvm-22");
+/// Told to the agent's build script.
+const OBJECT: &str = "KONGTAP_EBPF_OBJECT";
+/// The tests that load probes.
+const KERNEL_TESTS: [&str; 10] = [
+    "-p",
+    "kongtap-tests",
+    "--test",
+    "gateway",
+    "--test",
+    "endpoint",
+    "--test",
+    "replay",
+    "--test",
+    "cli",
+];
+
+pub(super) fn test(root: &Path) -> anyhow::Result<Done> {
+    if let Err(error) = packages::require(&packages::EBPF, "building the eBPF object from source") {
+        if packages::is_root() {
+            return Err(error);
+        }
+        return Ok(Done::Skipped(format!("{error:#}")));
+    }
+    if !is_on_path("bpf-linker") {
+        println!("installing bpf-linker");
+        cargo::run(root, &LINKER, &[(LLVM.0, LLVM.1.to_owned())])?;
+    }
+    let xtask = std::env::current_exe().context("where is xtask?")?;
+    let built = Command::new(xtask)
+        .args(["ebpf", "--check"])
+        .current_dir(root)
+        .env("PATH", path_with_cargo_bin()?)
+        .status()
+        .context("start cargo xtask ebpf")?;
+    if !built.success() {
+        bail!("cargo xtask ebpf --check: {built}");
+    }
+    let object = root.join(format!("target/ebpf/kongtap.{}.bpf.o", std::env::consts::ARCH));
+    if !object.is_file() {
+        bail!("cargo xtask ebpf --check left no {}", object.display());
+    }
+    println!("kernel tests on {}", object.display());
+    let environment = [(OBJECT, object.display().to_string())];
+    cargo::test(root, &KERNEL_TESTS, &environment).map(Done::Passed)
+}
+
+fn is_on_path(program: &str) -> bool {
+    path_with_cargo_bin()
+        .is_ok_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
+}
+
+/// The search path, and the directory that `cargo install` puts programs in, which may not be on it.
+fn path_with_cargo_bin() -> anyhow::Result<std::ffi::OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
+    let bin = home.map(|home| home.join("bin"));
+    std::env::join_paths(std::env::split_paths(&path).chain(bin)).context("PATH")
+}
