@@ -213,20 +213,16 @@ impl Engine {
         let Some(winner) = winner else {
             return Found::Nothing;
         };
-<<<<<<< HEAD
-        if self
-            .ties(category, winner)
-            .filter(is_other)
-            .any(|entry| verdict(entry) == Verdict::Yes)
-        {
-=======
         // Of the entries that sort alike, those that the reduction left out lose, if it was not by chance itself.
         let rivals = match (from_reduced, reduced) {
             (Some(_), Some(reduced)) if hits.are_certain => reduced,
             _ => &category.all,
         };
-        if self.ties(rivals, winner).filter(is_other).any(|entry| verdict(entry) == Verdict::Yes) {
->>>>>>> w-gateway
+        if self
+            .ties(rivals, winner)
+            .filter(is_other)
+            .any(|entry| verdict(entry) == Verdict::Yes)
+        {
             return Found::Unknown(UnknownRoute::Ambiguous);
         }
         Found::Route {
@@ -241,15 +237,8 @@ impl Engine {
     /// Entries that sort like `entry`, so that only an unstable sort says which comes first.
     fn ties<'a>(&'a self, rivals: &'a [usize], entry: &'a Entry) -> impl Iterator<Item = &'a Entry> + 'a {
         let order_of = |number: &usize| self.entries.get(*number).map(|other| Reverse(other.order));
-<<<<<<< HEAD
-        let start = category
-            .all
-            .partition_point(|number| order_of(number) < Some(Reverse(entry.order)));
-        let from = category.all.get(start..).unwrap_or_default();
-=======
         let start = rivals.partition_point(|number| order_of(number) < Some(Reverse(entry.order)));
         let from = rivals.get(start..).unwrap_or_default();
->>>>>>> w-gateway
         from.iter()
             .filter_map(|number| self.entries.get(*number))
             .take_while(|other| other.order == entry.order)
