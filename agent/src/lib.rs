@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod conn;
 pub mod correlate;
+pub mod doctor;
 pub mod gateway;
 pub mod http;
 pub mod message;

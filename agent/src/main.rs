@@ -1,2 +1,162 @@
-//! stub
-fn main() {}
+//! `kongtap`: reads the command line, starts the runtime, and turns the outcome into a line and an exit code.
+
+#![expect(unused_crate_dependencies, reason = "the library uses them")]
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use kongtap::app::{self, AppError, record, replay, setup};
+use kongtap::cli::exit::Exit;
+use kongtap::cli::{Cli, DoctorArgs, RecordArgs, ReplayArgs, Verb, WatchArgs, environment};
+use kongtap::config::Config;
+use kongtap::doctor;
+use kongtap::gateway::source::chain;
+use tracing_subscriber::EnvFilter;
+
+/// Threads of the runtime: delivery and the interface are light, and the gateway needs the cores.
+const RUNTIME_THREADS: usize = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = match EnvFilter::try_new(&cli.log) {
+        Ok(filter) => filter,
+        Err(error) => return fail(Exit::Configuration, [format!("--log: {error}")]),
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    // Two providers could be compiled in by accident; this one is meant, and an earlier choice is none of ours.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .thread_name("kongtap-async")
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(verb(cli.verb)),
+        Err(error) => fail(Exit::Failed, [format!("cannot start the runtime: {error}")]),
+    }
+}
+
+async fn verb(verb: Verb) -> ExitCode {
+    match verb {
+        Verb::Run(watch) => match configuration(&watch) {
+            Ok(config) => outcome(app::run(config).await),
+            Err(exit) => exit,
+        },
+        Verb::CheckConfig(watch) => check_config(&watch),
+        Verb::Doctor(arguments) => look(&arguments).await,
+        Verb::Record(arguments) => record_verb(&arguments).await,
+        Verb::Replay(arguments) => replay_verb(&arguments).await,
+    }
+}
+
+fn configuration(watch: &WatchArgs) -> Result<Config, ExitCode> {
+    watch.resolve(&environment).map_err(|errors| fail(Exit::Configuration, errors))
+}
+
+fn outcome(result: Result<(), AppError>) -> ExitCode {
+    match result {
+        Ok(()) => Exit::Ok.into(),
+        Err(AppError::Mistakes(mistakes)) => fail(Exit::Configuration, mistakes.0),
+        Err(error) => fail(error.exit(), [chain(&error)]),
+    }
+}
+
+fn check_config(watch: &WatchArgs) -> ExitCode {
+    // What is wrong with the agent's own configuration does not keep the files from being checked.
+    let (config, mut errors) = match watch.resolve(&environment) {
+        Ok(config) => (config, Vec::new()),
+        Err(errors) => {
+            let files = Config {
+                gateway: kongtap::config::GatewayConfig {
+                    files: watch.gateway_config.clone(),
+                    ..kongtap::config::GatewayConfig::default()
+                },
+                plugins: kongtap::config::PluginsConfig { files: watch.plugins.clone(), global: None },
+                ..Config::default()
+            };
+            (files, errors.iter().map(ToString::to_string).collect())
+        }
+    };
+    match setup::check_files(&config) {
+        Ok(checked) if errors.is_empty() => {
+            let (services, routes, consumers) = checked.entities;
+            say(&format!(
+                "ok: {services} services, {routes} routes, {consumers} consumers; {} runscope configurations",
+                checked.plugins.len()
+            ));
+            for warning in checked.warnings {
+                say(&format!("note: {warning}"));
+            }
+            if checked.plugins.is_empty() {
+                say("note: no runscope configuration, so nothing would be shipped: give --plugins FILE, or set KONGTAP_ACCESS_TOKEN and KONGTAP_BUCKET_KEY");
+            }
+            Exit::Ok.into()
+        }
+        Ok(_) => fail(Exit::Configuration, errors),
+        Err(mistakes) => {
+            errors.extend(mistakes.0.iter().map(ToString::to_string));
+            fail(Exit::Configuration, errors)
+        }
+    }
+}
+
+async fn look(arguments: &DoctorArgs) -> ExitCode {
+    let config = match configuration(&arguments.watch) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let report = doctor::examine(&config).await;
+    say(&if arguments.json { report.to_json() } else { report.to_table() });
+    report.exit().into()
+}
+
+async fn record_verb(arguments: &RecordArgs) -> ExitCode {
+    let config = match configuration(&arguments.watch) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    match record::record(config, arguments).await {
+        Ok(()) => Exit::Ok.into(),
+        Err(record::RecordError::App(error)) => outcome(Err(error)),
+        Err(error) => fail(Exit::Failed, [chain(&error)]),
+    }
+}
+
+async fn replay_verb(arguments: &ReplayArgs) -> ExitCode {
+    let config = match configuration(&arguments.watch) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    match replay::replay(&config, arguments).await {
+        Ok(replayed) => {
+            tracing::info!(
+                records = replayed.records,
+                undecodable = replayed.undecodable,
+                seen = replayed.ledger.seen,
+                written = replayed.ledger.shipped,
+                "Replayed."
+            );
+            if replayed.damaged {
+                tracing::warn!("The recording breaks off; what came before it is complete.");
+            }
+            Exit::Ok.into()
+        }
+        Err(replay::ReplayError::App(error)) => outcome(Err(error)),
+        Err(error) => fail(Exit::Failed, [chain(&error)]),
+    }
+}
+
+fn say(line: &str) {
+    // A reader that has gone away is no failure.
+    drop(writeln!(io::stdout().lock(), "{line}"));
+}
+
+fn fail(exit: Exit, errors: impl IntoIterator<Item = impl Display>) -> ExitCode {
+    let mut stderr = io::stderr().lock();
+    for error in errors {
+        drop(writeln!(stderr, "error: {error}"));
+    }
+    exit.into()
+}
