@@ -3,8 +3,6 @@
 //! In: `ebpf/prebuilt/` and the sources of `ebpf/` and `common/`; or the object that `KONGTAP_EBPF_OBJECT` names, which
 //! is taken as it is (that is how CI tests an object that it has just built from source). Out: `$OUT_DIR/kongtap.bpf.o`.
 
-#![expect(clippy::print_stdout, reason = "how a build script talks to cargo")]
-
 use std::env;
 use std::path::{Path, PathBuf};
 

@@ -10,11 +10,14 @@ macro_rules! counters {
         /// Every slot with the name that metrics and `/status` print, in slot order.
         pub const NAMES: &[(u32, &str)] = &[$(($slot, $name)),*];
         const _: () = {
-            let mut i = 0;
-            while i < NAMES.len() {
-                assert!(NAMES[i].0 as usize == i, "slots are numbered from 0 without a hole");
-                i += 1;
+            let mut rest = NAMES;
+            let mut next = 0;
+            while let [(slot, _), tail @ ..] = rest {
+                assert!(*slot == next, "slots are numbered from 0 without a hole");
+                next += 1;
+                rest = tail;
             }
+            assert!(next == COUNT, "COUNT is the number of slots");
         };
     };
 }
@@ -52,5 +55,3 @@ counters! {
 
 /// Slots in the array.
 pub const COUNT: u32 = 14;
-
-const _: () = assert!(NAMES.len() == COUNT as usize);

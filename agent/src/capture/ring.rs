@@ -160,21 +160,26 @@ impl Mapping {
 
     /// The first half of the record header at `at`.
     fn header(&self, at: usize) -> Option<&AtomicU32> {
-        let inside = at.is_multiple_of(8) && at.checked_add(HEADER_BYTES)? <= self.length;
+        let header: NonNull<AtomicU32> = self.at(at, HEADER_BYTES)?.cast();
+        if !header.is_aligned() {
+            return None;
+        }
         // SAFETY: inside the mapping, aligned, and the kernel accesses it atomically.
-        inside.then(|| unsafe { self.start.add(at).cast().as_ref() })
+        Some(unsafe { header.as_ref() })
     }
 
     /// A committed record's bytes.
     fn bytes(&self, at: usize, length: usize) -> Option<&[u8]> {
-        let inside = at.checked_add(length)? <= self.length;
-        if !inside {
-            return None;
-        }
-        // SAFETY: inside the mapping.
-        let start = unsafe { self.start.add(at) };
-        // SAFETY: initialised by the probe, and nobody writes to it before its room is given back.
+        let start = self.at(at, length)?;
+        // SAFETY: inside the mapping; initialised by the probe, and nobody writes to it before its room is given back.
         Some(unsafe { std::slice::from_raw_parts(start.as_ptr(), length) })
+    }
+
+    /// Where `length` bytes from `at` on are, if they are inside the mapping.
+    fn at(&self, at: usize, length: usize) -> Option<NonNull<u8>> {
+        let inside = at.checked_add(length)? <= self.length;
+        // SAFETY: inside the mapping.
+        inside.then(|| unsafe { self.start.add(at) })
     }
 }
 

@@ -25,7 +25,7 @@ pub struct BtfError {
 ///
 /// # Errors
 /// [`BtfError`] when the bytes are not BTF. A field that is missing is marked absent instead.
-pub fn kernel_offsets(btf: &[u8]) -> Result<KernelOffsets, BtfError> {
+pub(super) fn kernel_offsets(btf: &[u8]) -> Result<KernelOffsets, BtfError> {
     let btf = Btf::parse(btf)?;
     Ok(KernelOffsets::resolve(|structure, member| {
         btf.member_offset(structure, member)
@@ -43,14 +43,19 @@ struct Btf<'a> {
 
 impl<'a> Btf<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self, BtfError> {
-        let malformed = |what| BtfError { what };
         if u16_at(bytes, 0) != Some(MAGIC) {
-            return Err(malformed("wrong magic number"));
+            return Err(BtfError {
+                what: "wrong magic number",
+            });
         }
-        let field = |at| u32_at(bytes, at).ok_or(malformed("short header"));
-        let body = slice(bytes, field(4)?, u32::MAX).ok_or(malformed("short header"))?;
-        let types = slice(body, field(8)?, field(12)?).ok_or(malformed("types outside the file"))?;
-        let strings = slice(body, field(16)?, field(20)?).ok_or(malformed("strings outside the file"))?;
+        let field = |at| u32_at(bytes, at).ok_or(BtfError { what: "short header" });
+        let body = slice(bytes, field(4)?, u32::MAX).ok_or(BtfError { what: "short header" })?;
+        let types = slice(body, field(8)?, field(12)?).ok_or(BtfError {
+            what: "types outside the file",
+        })?;
+        let strings = slice(body, field(16)?, field(20)?).ok_or(BtfError {
+            what: "strings outside the file",
+        })?;
         let mut btf = Self {
             types,
             strings,
@@ -60,13 +65,18 @@ impl<'a> Btf<'a> {
         let mut at = 0;
         let mut id = 1;
         while at < types.len() {
-            let info = u32_at(types, at + 4).ok_or(malformed("type cut off"))?;
-            let start = u32::try_from(at).map_err(|_too_large| malformed("more than 4 GiB of types"))?;
+            let info = u32_at(types, at + 4).ok_or(BtfError { what: "type cut off" })?;
+            let start = u32::try_from(at).map_err(|_too_large| BtfError {
+                what: "more than 4 GiB of types",
+            })?;
             btf.starts.push(start);
             if kind(info) == KIND_STRUCT {
                 btf.structs.push(id);
             }
-            at += TYPE_BYTES + tail_bytes(info).ok_or(malformed("type of unknown kind"))?;
+            at += TYPE_BYTES
+                + tail_bytes(info).ok_or(BtfError {
+                    what: "type of unknown kind",
+                })?;
             id += 1;
         }
         Ok(btf)

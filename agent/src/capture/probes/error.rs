@@ -120,20 +120,21 @@ impl CaptureError {
                 source,
             };
         }
-        match error {
-            ProgramError::LoadError {
-                io_error,
-                verifier_log,
-            } => Self::Refused {
-                program,
-                log: tail(&verifier_log.to_string()),
-                source: io_error,
-            },
-            source => Self::Program {
+        let ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } = error
+        else {
+            return Self::Program {
                 action: "load",
                 program,
-                source,
-            },
+                source: error,
+            };
+        };
+        Self::Refused {
+            program,
+            log: tail(&verifier_log.to_string()),
+            source: io_error,
         }
     }
 

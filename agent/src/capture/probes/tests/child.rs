@@ -272,6 +272,7 @@ mod unsafe_calls {
         unsafe { libc::sendmsg(fd, &raw const header, 0) }
     }
 
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the kernel writes to them")]
     pub(super) fn receive_message(fd: RawFd, first: &mut [u8], second: &mut [u8]) -> isize {
         let mut vectors = [vector(first), vector(second)];
         let mut header = message(&mut vectors);
