@@ -251,6 +251,27 @@ fn workers_outlive_a_master_that_was_killed() {
 }
 
 #[test]
+fn a_process_that_was_named_before_it_had_a_title_becomes_a_master() {
+    let Some(nginx) = Nginx::start(Processes::MasterAndWorkers(1)) else {
+        return;
+    };
+    let worker = nginx.wait_for_workers(1)[0];
+    let mut watcher = Watcher::new(Selector::Pids(vec![nginx.pid()])).expect("a running gateway");
+    // As it was seen in its first moment: by itself, and without a title.
+    let master = &mut watcher.gateways[0];
+    master.master = None;
+    master.workers = vec![Worker {
+        pid: master.id.pid,
+        start_time: master.id.start_time,
+        state: WorkerState::Serving,
+    }];
+    watcher.reported.clone_from(&watcher.gateways);
+    let told = words(&watcher.tick());
+    assert_eq!(told, [format!("-{}", nginx.pid()), format!("+{worker}")]);
+    assert_eq!(serving(watcher.gateways(), nginx.pid()), [worker]);
+}
+
+#[test]
 fn a_single_process_is_found_by_scan() {
     let Some(nginx) = Nginx::start(Processes::Single) else {
         return;
