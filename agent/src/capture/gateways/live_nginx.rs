@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::facts::{self, ProcessFacts, StatFacts};
@@ -35,11 +35,14 @@ pub enum Processes {
     MasterAndWorkers(u8),
     /// `master_process off`.
     Single,
+    /// A master and so many workers in a PID and mount namespace of their own, as in a container. Needs root.
+    Contained(u8),
 }
 
 /// A running nginx.
 #[derive(Debug)]
 pub struct Nginx {
+    launcher: Option<Child>,
     master: Pid,
     processes: Processes,
     directory: tempfile::TempDir,
@@ -72,6 +75,8 @@ impl Nginx {
         let path = directory.path().display();
         let division = match processes {
             Processes::MasterAndWorkers(workers) => format!("worker_processes {workers};"),
+            // The first process of a PID namespace may not leave.
+            Processes::Contained(workers) => format!("worker_processes {workers}; daemon off;"),
             Processes::Single => "master_process off;".to_owned(),
         };
         // A daemon, as only one that has left its parent obeys USR2.
@@ -84,24 +89,46 @@ impl Nginx {
         );
         std::fs::write(directory.path().join("nginx.conf"), configuration).expect("configuration");
         // By its full path, as an upgrade runs it again without a search.
-        let launcher = Command::new(executable().expect("checked before"))
+        let executable = executable().expect("checked before");
+        let mut launcher = match processes {
+            Processes::Contained(_) => {
+                let mut unshare = Command::new("unshare");
+                unshare
+                    .args(["--pid", "--mount", "--fork", "--mount-proc"])
+                    .arg(executable);
+                unshare
+            }
+            Processes::MasterAndWorkers(_) | Processes::Single => Command::new(executable),
+        };
+        let mut launcher = launcher
             .arg("-p")
             .arg(directory.path())
             .args(["-c", "nginx.conf"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .status()
+            .spawn()
             .expect("nginx runs");
-        assert!(launcher.success(), "nginx starts: {launcher}");
+        until("nginx to listen", || TcpStream::connect(address).is_ok());
+        let contained = matches!(processes, Processes::Contained(_));
+        if !contained {
+            let left = launcher.wait().expect("nginx becomes a daemon");
+            assert!(left.success(), "nginx starts: {left}");
+        }
         let mut master = None;
-        until("nginx to write its pid", || {
+        until("nginx's pid", || {
             let text = std::fs::read_to_string(directory.path().join("pid")).unwrap_or_default();
-            master = text.trim_end().parse().ok().map(Pid);
+            master = if contained {
+                facts::children_of(Pid(launcher.id()))
+                    .first()
+                    .map(|child| child.id.pid)
+            } else {
+                text.trim_end().parse().ok().map(Pid)
+            };
             master.is_some()
         });
-        until("nginx to listen", || TcpStream::connect(address).is_ok());
         Self {
+            launcher: contained.then_some(launcher),
             master: master.expect("just read"),
             processes,
             directory,
@@ -176,13 +203,17 @@ impl Nginx {
         Self::start_in(directory, self.processes, self.address)
     }
 
-    fn end(&self) {
+    fn end(&mut self) {
         // Whatever keeps its log open is its own, also workers that a killed master left.
         let log = self.directory.path().join("error.log");
         let mut family = facts::all_processes().unwrap_or_default();
         family.retain(|process| facts::standard_error(process.id.pid).as_ref() == Some(&log));
         for process in &family {
             kill("TERM", process.id.pid);
+        }
+        if let Some(mut launcher) = self.launcher.take() {
+            let ended = launcher.wait();
+            assert!(ended.is_ok(), "unshare was waited for");
         }
         until("nginx to end", || {
             family

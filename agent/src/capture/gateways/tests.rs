@@ -1,7 +1,9 @@
 //! Selectors against a real nginx.
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use super::facts::innermost_pid;
 use super::live_nginx::{Nginx, Processes};
 use super::{GatewayKind, Pid, PidList, SelectError, Selector, find};
 
@@ -54,6 +56,41 @@ fn a_gateway_is_described_the_same_however_it_is_named() {
     let all = find(&Selector::Scan).expect("a running gateway");
     assert!(all.iter().any(|gateway| gateway.master == Some(nginx.pid())));
     assert!(all.is_sorted_by_key(|gateway| gateway.id));
+}
+
+#[test]
+fn a_gateway_in_a_container_is_found_by_the_pids_that_it_knows() {
+    let may_unshare = Command::new("unshare")
+        .args(["--pid", "--mount", "--fork", "true"])
+        .stderr(Stdio::null())
+        .status();
+    if !may_unshare.is_ok_and(|status| status.success()) {
+        assert!(
+            std::env::var_os("REQUIRE_KERNEL").is_none(),
+            "no namespaces, and REQUIRE_KERNEL is set"
+        );
+        std::io::stderr()
+            .write_all(b"skipped: namespaces need root\n")
+            .expect("standard error");
+        return;
+    }
+    let Some(nginx) = Nginx::start(Processes::Contained(1)) else {
+        return;
+    };
+    let worker = nginx.wait_for_workers(1)[0];
+    let own_view = innermost_pid(worker).expect("a living worker");
+    assert_ne!(own_view, worker, "it has a namespace of its own");
+    let reported = |master, workers| find(&Selector::Reported { master, workers });
+    let found = reported(Some(Pid(1)), vec![own_view]).expect("a running gateway");
+    assert_eq!(found[0].master, Some(nginx.pid()));
+    assert_eq!(found[0].workers[0].pid, worker);
+    assert_eq!(found[0].listeners, [nginx.address()]);
+    // A second container numbers its processes alike.
+    let Some(_other) = Nginx::start(Processes::Contained(1)) else {
+        return;
+    };
+    let error = reported(Some(Pid(1)), Vec::new()).expect_err("two fit");
+    assert!(matches!(error, SelectError::ReportedAmbiguous(_)), "{error}");
 }
 
 #[test]

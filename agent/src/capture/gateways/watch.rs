@@ -221,6 +221,7 @@ impl Watcher {
             if gateway.master.is_some() && !alive(gateway.id) {
                 gateway.master = None;
             }
+            become_master(gateway);
             if let Some(master) = gateway.master {
                 let listed = facts::child_pids(master);
                 self.children_are_listed = listed.is_some();
@@ -289,6 +290,17 @@ impl Watcher {
 enum Titles {
     All,
     OfStarting,
+}
+
+/// A process that was named the moment it started, before it had a title, may be a master by now.
+fn become_master(gateway: &mut Gateway) {
+    if gateway.master.is_some() || gateway.workers.iter().any(|worker| worker.id() != gateway.id) {
+        return;
+    }
+    let process = ProcessFacts::read(gateway.id.pid).filter(|process| process.id == gateway.id);
+    if let Some(master) = process.filter(|process| classify::role(process) == Role::Master) {
+        *gateway = assemble::of_master(&master, &facts::children_of(master.id.pid));
+    }
 }
 
 /// Takes a new child of a master for what it is. Gives the gateway of a child that is a master itself.

@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::maps::MapsText;
-use super::{FileFacts, LibraryFinder, Problem, TlsSearch, functions_of_file, open_path};
+use super::maps::{MappedFile, MapsText};
+use super::{FileFacts, LibraryFinder, Problem, Stage, TlsSearch, functions_of_file, open, open_path};
 use crate::capture::gateways::Pid;
 use crate::capture::gateways::live_nginx::until;
 use crate::capture::symbols::made_elf::{Elf, TEXT_ADDRESS};
@@ -234,6 +234,27 @@ fn a_file_that_changes_in_place_is_read_again() {
     assert!(matches!(long, FileFacts::Unusable(Problem::TooLong)), "{long:?}");
     check_file(&mut finder, &path, &with_read, Ok(&[TlsFunction::Read]));
     assert_eq!(functions_of_file(&path).expect("a file").functions.len(), 1);
+}
+
+#[test]
+fn another_file_under_the_same_path_is_not_taken_for_the_mapped_one() {
+    let own = Pid(std::process::id());
+    let files = MapsText::read(own).expect("own maps").executable_files();
+    let file = files
+        .iter()
+        .find(|file| file.file_name().starts_with("libc.so"))
+        .expect("libc");
+    let check = |change: fn(&mut MappedFile), is_by_root: bool| {
+        let mut file = file.clone();
+        change(&mut file);
+        let opened = open(own, &file, Stage::Rest).map(|opened| opened.path);
+        let by_root = opened.is_some_and(|path| path.starts_with(format!("/proc/{own}/root")));
+        assert_eq!(by_root, is_by_root, "{file:?}");
+    };
+    check(|_| {}, true);
+    check(|file| file.inode += 1, false);
+    check(|file| file.offset = u64::MAX, false);
+    check(|file| file.is_deleted = true, false);
 }
 
 #[test]

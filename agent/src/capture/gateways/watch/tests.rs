@@ -1,6 +1,6 @@
 //! The difference between two views as a table, and a real nginx through its life.
 
-use super::{GatewayChange, Watcher, changes};
+use super::{GatewayChange, Lost, Watcher, changes};
 use crate::capture::gateways::live_nginx::{Nginx, Processes, until};
 use crate::capture::gateways::{
     Gateway, GatewayKind, Pid, ProcessId, Selector, StartTime, Worker, WorkerState,
@@ -248,6 +248,60 @@ fn workers_outlive_a_master_that_was_killed() {
     });
     assert_eq!(masterless, workers);
     assert!(told.is_empty(), "no worker ended: {told:?}");
+}
+
+#[test]
+fn a_pid_that_another_process_has_now_is_another_worker() {
+    let Some(nginx) = Nginx::start(Processes::MasterAndWorkers(1)) else {
+        return;
+    };
+    let worker = nginx.wait_for_workers(1)[0];
+    let mut watcher = Watcher::new(Selector::Pids(vec![nginx.pid()])).expect("a running gateway");
+    watcher.tick();
+    // As if the worker that was watched had been an earlier process of that pid.
+    watcher.gateways[0].workers[0].start_time = StartTime(0);
+    watcher.reported.clone_from(&watcher.gateways);
+    let told = words(&watcher.tick());
+    assert_eq!(told, [format!("-{worker}"), format!("+{worker}")]);
+}
+
+#[test]
+fn only_what_started_after_the_loss_succeeds_a_gateway() {
+    let lost = Lost {
+        gateway: gateway(10, &[]),
+        seen_at: StartTime(100),
+    };
+    let check = |start: u64, prefix: Option<&str>, expected: bool| {
+        let mut other = gateway(20, &[]);
+        other.id.start_time = StartTime(start);
+        other.prefix = prefix.map(Into::into);
+        assert_eq!(lost.is_succeeded_by(&other), expected, "{start} {prefix:?}");
+    };
+    check(100, None, true);
+    check(500, None, true);
+    check(99, None, false);
+    check(500, Some("/srv/another"), false);
+}
+
+#[test]
+fn a_process_that_was_named_before_it_had_a_title_becomes_a_master() {
+    let Some(nginx) = Nginx::start(Processes::MasterAndWorkers(1)) else {
+        return;
+    };
+    let worker = nginx.wait_for_workers(1)[0];
+    let mut watcher = Watcher::new(Selector::Pids(vec![nginx.pid()])).expect("a running gateway");
+    // As it was seen in its first moment: by itself, and without a title.
+    let master = &mut watcher.gateways[0];
+    master.master = None;
+    master.workers = vec![Worker {
+        pid: master.id.pid,
+        start_time: master.id.start_time,
+        state: WorkerState::Serving,
+    }];
+    watcher.reported.clone_from(&watcher.gateways);
+    let told = words(&watcher.tick());
+    assert_eq!(told, [format!("-{}", nginx.pid()), format!("+{worker}")]);
+    assert_eq!(serving(watcher.gateways(), nginx.pid()), [worker]);
 }
 
 #[test]
