@@ -181,28 +181,50 @@ impl PluginSet {
             }
             // Nobody is authenticated where no route is: global configurations only.
             RouteMatch::NoRoute => self.on_route(None, None, &ConsumerMatch::Nobody),
-            RouteMatch::Unknown(_) => {
-                let may_apply = |config: &&Arc<PluginConfig>| match (&config.scope.consumer_id, consumer) {
-                    (None, _) | (Some(_), ConsumerMatch::Unknown) => true,
-                    (Some(id), ConsumerMatch::Known(known)) => *id == known.id,
-                    (Some(_), ConsumerMatch::Nobody) => false,
-                };
-                let depends = |config: &Arc<PluginConfig>| {
-                    config.scope.route_id.is_some() || config.scope.service_id.is_some()
-                };
-                if self.active.values().filter(may_apply).any(depends) {
-                    Decision::RouteUnknown
-                } else {
-                    self.on_route(None, None, consumer)
-                }
-            }
+            RouteMatch::Unknown(_) => self.on_unknown_route(consumer),
         }
     }
 
-    fn on_route(&self, route: Option<&Arc<str>>, service: Option<&Arc<str>>, consumer: &ConsumerMatch) -> Decision {
+    /// What applies wherever no route or service is configured, unless one may be that is stronger.
+    fn on_unknown_route(&self, consumer: &ConsumerMatch) -> Decision {
+        let elsewhere = self.on_route(None, None, consumer);
+        let by_consumer = match &elsewhere {
+            Decision::Use(config) => config.scope.consumer_id.is_some(),
+            Decision::None | Decision::RouteUnknown | Decision::ConsumerUnknown => false,
+        };
+        let may_come_first = |scope: &Scope| match (&scope.consumer_id, consumer) {
+            (None, ConsumerMatch::Nobody | ConsumerMatch::Unknown) => true,
+            // A consumer's own configuration yields only to one of route and service together.
+            (None, ConsumerMatch::Known(_)) => {
+                !by_consumer || (scope.route_id.is_some() && scope.service_id.is_some())
+            }
+            (Some(id), ConsumerMatch::Known(known)) => *id == known.id,
+            (Some(_), ConsumerMatch::Unknown) => true,
+            (Some(_), ConsumerMatch::Nobody) => false,
+        };
+        let depends = |scope: &Scope| scope.route_id.is_some() || scope.service_id.is_some();
+        if self
+            .active
+            .keys()
+            .any(|scope| depends(scope) && may_come_first(scope))
+        {
+            Decision::RouteUnknown
+        } else {
+            elsewhere
+        }
+    }
+
+    fn on_route(
+        &self,
+        route: Option<&Arc<str>>,
+        service: Option<&Arc<str>>,
+        consumer: &ConsumerMatch,
+    ) -> Decision {
         let scopes = precedence(route, service, Who::Nobody);
         let rank_without = scopes.iter().position(|scope| self.active.contains_key(scope));
-        let found = rank_without.and_then(|rank| scopes.get(rank)).and_then(|scope| self.active.get(scope));
+        let found = rank_without
+            .and_then(|rank| scopes.get(rank))
+            .and_then(|scope| self.active.get(scope));
         let without = found.map_or(Decision::None, |config| Decision::Use(Arc::clone(config)));
         match consumer {
             ConsumerMatch::Nobody => without,
@@ -252,11 +274,13 @@ fn precedence(route: Option<&Arc<str>>, service: Option<&Arc<str>>, who: Who<'_>
         (None, service, None),
         (None, None, None),
     ];
-    let scopes = combinations.into_iter().map(|(route_id, service_id, consumer_id)| Scope {
-        route_id: route_id.cloned(),
-        service_id: service_id.cloned(),
-        consumer_id: consumer_id.cloned(),
-    });
+    let scopes = combinations
+        .into_iter()
+        .map(|(route_id, service_id, consumer_id)| Scope {
+            route_id: route_id.cloned(),
+            service_id: service_id.cloned(),
+            consumer_id: consumer_id.cloned(),
+        });
     scopes.collect()
 }
 

@@ -23,7 +23,7 @@ use crate::telemetry::secret::Secret;
 pub mod facts;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Entities a page; the most that Kong allows.
 const PAGE_SIZE: u32 = 1000;
@@ -80,6 +80,8 @@ impl AdminApi {
         };
         base.set_query(None);
         base.set_fragment(None);
+        let path = base.path().trim_end_matches('/').to_owned();
+        base.set_path(&path);
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT.min(options.timeout))
@@ -274,14 +276,22 @@ fn offset_of(page: &Map<String, Value>) -> Option<String> {
     let next = page.get("next").and_then(Value::as_str)?;
     let query = next.split_once('?').map_or("", |(_, query)| query);
     let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-    let in_next = pairs.find(|(name, _)| name == "offset").map(|(_, value)| value.into_owned());
+    let in_next = pairs
+        .find(|(name, _)| name == "offset")
+        .map(|(_, value)| value.into_owned());
     in_next.or_else(|| page.get("offset").and_then(Value::as_str).map(str::to_owned))
 }
 
 /// References in the Admin API are ids; one whose entity is missing (it was removed between two pages) stays as it is.
-fn entities_of([services, routes, consumers, plugins]: [&Items; 4], mark: RegexMark, report: &mut Report) -> Entities {
+fn entities_of(
+    [services, routes, consumers, plugins]: [&Items; 4],
+    mark: RegexMark,
+    report: &mut Report,
+) -> Entities {
     let mut entities = Entities::default();
-    let id = |reference: Option<Reference>| reference.map(|reference| reference.text().to_ascii_lowercase().into());
+    let id = |reference: Option<Reference>| {
+        reference.map(|reference| reference.text().to_ascii_lowercase().into())
+    };
     each("services", services, report, |fields, report| {
         entities.services.push(forms::service(fields, report));
     });

@@ -32,10 +32,14 @@ impl Directory {
         let mut directory = Self::default();
         for consumer in consumers.into_iter().map(Arc::new) {
             if let Some(name) = &consumer.username {
-                directory.by_username.insert(Arc::clone(name), Arc::clone(&consumer));
+                directory
+                    .by_username
+                    .insert(Arc::clone(name), Arc::clone(&consumer));
             }
             if let Some(custom_id) = &consumer.custom_id {
-                directory.by_custom_id.insert(Arc::clone(custom_id), Arc::clone(&consumer));
+                directory
+                    .by_custom_id
+                    .insert(Arc::clone(custom_id), Arc::clone(&consumer));
             }
             directory.by_id.insert(Arc::clone(&consumer.id), consumer);
         }
@@ -56,7 +60,11 @@ impl Directory {
     }
 
     /// The consumer of an exchange whose route is known.
-    pub(in crate::gateway) fn on_route(&self, joined: &JoinedExchange, auth: Option<&RouteAuth>) -> ConsumerMatch {
+    pub(in crate::gateway) fn on_route(
+        &self,
+        joined: &JoinedExchange,
+        auth: Option<&RouteAuth>,
+    ) -> ConsumerMatch {
         let none = RouteAuth::default();
         let auth = auth.unwrap_or(&none);
         let Some(upstream) = upstream_request(joined) else {
@@ -97,7 +105,8 @@ impl Directory {
     /// The one consumer that all claims name. An id that was only derived here may differ from the gateway's own, so then
     /// the names alone must agree.
     fn claimed(&self, claims: Claims<'_>) -> ConsumerMatch {
-        let [id, username, custom_id] = claims.map(|claim| claim.and_then(|bytes| str::from_utf8(bytes).ok()));
+        let [id, username, custom_id] =
+            claims.map(|claim| claim.and_then(|bytes| str::from_utf8(bytes).ok()));
         let by_id = id.and_then(|id| self.by_id.get(id));
         let by_username = username.and_then(|name| self.by_username.get(name));
         let by_custom_id = custom_id.and_then(|custom_id| self.by_custom_id.get(custom_id));
@@ -105,7 +114,9 @@ impl Directory {
             return ConsumerMatch::Unknown;
         };
         let id_agrees = id.is_none_or(|id| *found.id == *id || !found.id_is_known);
-        let agrees = |claim: Option<&str>, own: &Option<Arc<str>>| claim.is_none_or(|claim| own.as_deref() == Some(claim));
+        let agrees = |claim: Option<&str>, own: &Option<Arc<str>>| {
+            claim.is_none_or(|claim| own.as_deref() == Some(claim))
+        };
         if id_agrees && agrees(username, &found.username) && agrees(custom_id, &found.custom_id) {
             ConsumerMatch::Known(Arc::clone(found))
         } else {
@@ -120,7 +131,13 @@ fn upstream_request(joined: &JoinedExchange) -> Option<&Request> {
 }
 
 fn claims_of(request: &Request) -> Claims<'_> {
-    HEADERS.map(|name| request.headers.first(name).map(|value| &**value).filter(|value| !value.is_empty()))
+    HEADERS.map(|name| {
+        request
+            .headers
+            .first(name)
+            .map(|value| &**value)
+            .filter(|value| !value.is_empty())
+    })
 }
 
 /// Kong answered by itself, or the upstream leg was not seen.

@@ -108,17 +108,27 @@ impl<'a> Plans<'a> {
     /// Where any route's credentials stand, for requests whose route is not known.
     #[must_use]
     pub fn everywhere(&self) -> Arc<[CredentialPlace]> {
-        let plugins = self.by_name.iter().flat_map(|(name, plugins)| plugins.iter().map(|it| (*name, it)));
+        let plugins = self
+            .by_name
+            .iter()
+            .flat_map(|(name, plugins)| plugins.iter().map(|it| (*name, it)));
         let enabled = plugins.filter(|(_, plugin)| plugin.enabled);
-        let places: BTreeSet<_> = enabled.flat_map(|(name, plugin)| places_of(name, &plugin.config)).collect();
+        let places: BTreeSet<_> = enabled
+            .flat_map(|(name, plugin)| places_of(name, &plugin.config))
+            .collect();
         places.into_iter().collect()
     }
 
     /// Where the credentials of requests without a route stand.
     #[must_use]
     pub fn global(&self) -> Arc<[CredentialPlace]> {
-        let plugins = self.by_name.iter().filter_map(|(name, plugins)| Some((*name, in_force(plugins, None)?)));
-        let places: BTreeSet<_> = plugins.flat_map(|(name, plugin)| places_of(name, &plugin.config)).collect();
+        let plugins = self
+            .by_name
+            .iter()
+            .filter_map(|(name, plugins)| Some((*name, in_force(plugins, None)?)));
+        let places: BTreeSet<_> = plugins
+            .flat_map(|(name, plugin)| places_of(name, &plugin.config))
+            .collect();
         places.into_iter().collect()
     }
 }
@@ -126,7 +136,10 @@ impl<'a> Plans<'a> {
 /// Where every auth plugin reads credentials from when it is left at its defaults.
 #[must_use]
 pub fn defaults() -> Arc<[CredentialPlace]> {
-    let places: BTreeSet<_> = AUTH_PLUGINS.iter().flat_map(|name| places_of(name, &Value::Null)).collect();
+    let places: BTreeSet<_> = AUTH_PLUGINS
+        .iter()
+        .flat_map(|name| places_of(name, &Value::Null))
+        .collect();
     places.into_iter().collect()
 }
 
@@ -160,14 +173,25 @@ fn places_of(name: &str, config: &Value) -> Vec<CredentialPlace> {
             places
         }
         "jwt" => {
-            let headers = names("header_names", &["authorization"]).into_iter().map(|name| header(&name));
+            let headers = names("header_names", &["authorization"])
+                .into_iter()
+                .map(|name| header(&name));
             let queries = names("uri_param_names", &["jwt"]).into_iter().map(Query);
             let cookies = names("cookie_names", &[]).into_iter().map(Cookie);
             headers.chain(queries).chain(cookies).collect()
         }
         "oauth2" => {
-            let own = names("auth_header_name", &["authorization"]).into_iter().map(|name| header(&name));
-            let secrets = ["access_token", "client_secret", "refresh_token", "code", "password", "provision_key"];
+            let own = names("auth_header_name", &["authorization"])
+                .into_iter()
+                .map(|name| header(&name));
+            let secrets = [
+                "access_token",
+                "client_secret",
+                "refresh_token",
+                "code",
+                "password",
+                "provision_key",
+            ];
             let fields = secrets.iter().map(|name| BodyField((*name).to_owned()));
             let queries = secrets.iter().map(|name| Query((*name).to_owned()));
             own.chain(queries).chain(fields).collect()
@@ -177,7 +201,10 @@ fn places_of(name: &str, config: &Value) -> Vec<CredentialPlace> {
             Query("access_token".to_owned()),
             BodyField("access_token".to_owned()),
         ],
-        "session" => names("cookie_name", &["session"]).into_iter().map(Cookie).collect(),
+        "session" => names("cookie_name", &["session"])
+            .into_iter()
+            .map(Cookie)
+            .collect(),
         "openid-connect" => {
             let mut places = vec![
                 header("authorization"),
@@ -192,8 +219,15 @@ fn places_of(name: &str, config: &Value) -> Vec<CredentialPlace> {
             places
         }
         "vault-auth" => {
-            let mut places: Vec<_> = names("access_token_name", &["access_token"]).into_iter().map(Query).collect();
-            places.extend(names("secret_token_name", &["secret_token"]).into_iter().map(Query));
+            let mut places: Vec<_> = names("access_token_name", &["access_token"])
+                .into_iter()
+                .map(Query)
+                .collect();
+            places.extend(
+                names("secret_token_name", &["secret_token"])
+                    .into_iter()
+                    .map(Query),
+            );
             let headers: Vec<_> = places
                 .iter()
                 .filter_map(|place| match place {
@@ -204,8 +238,14 @@ fn places_of(name: &str, config: &Value) -> Vec<CredentialPlace> {
             places.extend(headers);
             places
         }
-        "header-cert-auth" => names("certificate_header_name", &[]).iter().map(|name| header(name)).collect(),
-        "saml" => names("session_cookie_name", &["session"]).into_iter().map(Cookie).collect(),
+        "header-cert-auth" => names("certificate_header_name", &[])
+            .iter()
+            .map(|name| header(name))
+            .collect(),
+        "saml" => names("session_cookie_name", &["session"])
+            .into_iter()
+            .map(Cookie)
+            .collect(),
         "jwt-signer" => vec![header("authorization")],
         "basic-auth" | "hmac-auth" | "ldap-auth" | "ldap-auth-advanced" => {
             vec![header("authorization"), header("proxy-authorization")]
@@ -236,6 +276,8 @@ fn removes_consumer_headers(config: &Value) -> bool {
             let name = value.as_str().unwrap_or_default().to_ascii_lowercase();
             name.starts_with("x-consumer-") || name.starts_with("x-anonymous-consumer")
         };
-        headers.and_then(Value::as_array).is_some_and(|names| names.iter().any(named))
+        headers
+            .and_then(Value::as_array)
+            .is_some_and(|names| names.iter().any(named))
     })
 }

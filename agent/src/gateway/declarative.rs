@@ -13,8 +13,8 @@ use crate::gateway::document::{self, Mistakes, SourceFile};
 use crate::gateway::entities::{Entities, Reference};
 use crate::gateway::fields::{Fields, Report, kind};
 use crate::gateway::forms::{self, PluginForm, RegexMark, RouteForm};
-use crate::gateway::snapshot::{Snapshot, SnapshotWarning};
 use crate::gateway::router::RouterProfile;
+use crate::gateway::snapshot::{Snapshot, SnapshotWarning};
 
 #[cfg(test)]
 mod tests;
@@ -56,7 +56,10 @@ pub fn read(files: &[SourceFile]) -> Result<Entities, Mistakes> {
 ///
 /// # Errors
 /// Every mistake of every file.
-pub fn check(files: &[SourceFile], profile: &RouterProfile) -> Result<(Entities, Vec<SnapshotWarning>), Mistakes> {
+pub fn check(
+    files: &[SourceFile],
+    profile: &RouterProfile,
+) -> Result<(Entities, Vec<SnapshotWarning>), Mistakes> {
     let entities = read(files)?;
     let (_, warnings) = Snapshot::build(entities.clone(), profile);
     Ok((entities, warnings))
@@ -105,7 +108,13 @@ impl Gathered {
         self.plugins(&root, Parent::None, report);
     }
 
-    fn routes(&mut self, parent: &Fields<'_>, service: Option<&Arc<str>>, mark: RegexMark, report: &mut Report) {
+    fn routes(
+        &mut self,
+        parent: &Fields<'_>,
+        service: Option<&Arc<str>>,
+        mark: RegexMark,
+        report: &mut Report,
+    ) {
         for fields in parent.objects("routes", report) {
             let within = service.map_or("", |id| &**id);
             let mut form = forms::route(&fields, within, mark, report);

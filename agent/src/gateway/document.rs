@@ -14,7 +14,7 @@ pub const MAX_FILE_BYTES: usize = 64 << 20;
 /// The most YAML nodes in one file, aliases expanded.
 const MAX_NODES: usize = 4_000_000;
 /// The most YAML events that aliases may replay in one file.
-const MAX_REPLAYED_EVENTS: usize = 1_000_000;
+const MAX_REPLAYED_EVENTS: usize = 250_000;
 /// The deepest nesting of a YAML file.
 const MAX_DEPTH: usize = 64;
 
@@ -111,7 +111,10 @@ fn json(text: &str) -> Result<Value, (Place, String)> {
     serde_json::from_str(text).map_err(|error| {
         let line = u64::try_from(error.line()).unwrap_or(u64::MAX);
         let column = u64::try_from(error.column()).unwrap_or(u64::MAX);
-        (Place::Position(line, column), format!("is not valid JSON: {error}"))
+        (
+            Place::Position(line, column),
+            format!("is not valid JSON: {error}"),
+        )
     })
 }
 
@@ -128,6 +131,7 @@ fn yaml(text: &str) -> Result<Value, (Place, String)> {
             max_nodes: MAX_NODES,
             max_events: MAX_NODES.saturating_mul(2),
             max_depth: MAX_DEPTH,
+            max_recorded_anchor_events: MAX_REPLAYED_EVENTS,
             flow_nesting_limit: MAX_DEPTH,
             max_total_scalar_bytes: MAX_FILE_BYTES,
         },
@@ -167,10 +171,19 @@ mod tests {
             ("a.yml", "a: 1\na: 2\n", 2),
         ] {
             let mistake = parse(&file(name, text)).expect_err(text);
-            assert!(matches!(mistake.place, Place::Position(at, _) if at == line), "{text:?}: {mistake}");
-            assert!(mistake.to_string().starts_with(&format!("{name}:{line}:")), "{mistake}");
+            assert!(
+                matches!(mistake.place, Place::Position(at, _) if at == line),
+                "{text:?}: {mistake}"
+            );
+            assert!(
+                mistake.to_string().starts_with(&format!("{name}:{line}:")),
+                "{mistake}"
+            );
         }
-        assert_eq!(parse(&file("a.yml", [0xff])).map_err(|m| m.place), Err(Place::Whole));
+        assert_eq!(
+            parse(&file("a.yml", [0xff])).map_err(|m| m.place),
+            Err(Place::Whole)
+        );
     }
 
     #[test]
@@ -186,7 +199,11 @@ mod tests {
 
     #[test]
     fn depth_is_bounded() {
-        for (name, text) in [("flow.yml", "[".repeat(100_000)), ("a.json", "[".repeat(100_000)), ("b.yml", "- ".repeat(5_000))] {
+        for (name, text) in [
+            ("flow.yml", "[".repeat(100_000)),
+            ("a.json", "[".repeat(100_000)),
+            ("b.yml", "- ".repeat(5_000)),
+        ] {
             assert!(parse(&file(name, text)).is_err(), "{name}");
         }
     }

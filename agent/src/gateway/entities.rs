@@ -1,6 +1,7 @@
 //! Kong's entities as far as kongtap needs them, whatever source they came from.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// A Service.
@@ -73,8 +74,8 @@ pub struct Scope {
     pub consumer_id: Option<Arc<str>>,
 }
 
-/// A plugin configuration as the gateway has it; `config` is the plugin's own.
-#[derive(Clone, Debug, PartialEq)]
+/// A plugin configuration as the gateway has it; `config` is the plugin's own and may hold secrets, so it is not printed.
+#[derive(Clone, PartialEq)]
 pub struct Plugin {
     /// Its id, if it has one.
     pub id: Option<Arc<str>>,
@@ -90,6 +91,17 @@ pub struct Plugin {
     pub config: serde_json::Value,
     /// Where it stands in its source, for messages: `kong.yml: plugins[2]`.
     pub place: String,
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin")
+            .field("name", &self.name)
+            .field("scope", &self.scope)
+            .field("enabled", &self.enabled)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How one entity names another.

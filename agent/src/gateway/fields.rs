@@ -177,7 +177,8 @@ impl<'a> Fields<'a> {
     /// A reference to another entity: a string, or `{id: …}` or `{name: …}` (`{username: …}`).
     pub fn reference(&self, name: &str, report: &mut Report) -> Option<Reference> {
         let value = self.get(name)?;
-        let text = |map: &Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).map(str::to_owned);
+        let text =
+            |map: &Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).map(str::to_owned);
         let found = match value {
             Value::String(text) => Some(Reference::Any(text.clone())),
             Value::Object(map) => text(map, "id").map(Reference::Id).or_else(|| {

@@ -130,9 +130,7 @@ fn parent(fields: &Fields<'_>, name: &str, report: &mut Report) -> Option<Refere
     if let Some(reference) = fields.reference(name, report) {
         return Some(reference);
     }
-    fields
-        .string(&old, report)
-        .map(|id| Reference::Id(id.to_owned()))
+    fields.string(&old, report).map(|id| Reference::Id(id.to_owned()))
 }
 
 /// The entity's id and whether it is the gateway's own.
@@ -163,7 +161,10 @@ fn paths(fields: &Fields<'_>, mark: RegexMark, report: &mut Report) -> Vec<Strin
     for (index, path) in paths.iter().enumerate() {
         if !path.starts_with('/') && !path.starts_with('~') {
             let place = format!("{}[{index}]", fields.path_of("paths"));
-            report.wrong(&place, format!("`{path}` must begin with `/`, or with `~/` for a regular expression"));
+            report.wrong(
+                &place,
+                format!("`{path}` must begin with `/`, or with `~/` for a regular expression"),
+            );
         }
     }
     let marked = |path: String| match mark {

@@ -24,7 +24,10 @@ pub fn of_name(kind: &str, name: &str) -> Arc<str> {
 #[must_use]
 pub fn of_content(kind: &str, parent: &str, content: &str) -> Arc<str> {
     let namespace = Uuid::new_v5(&ENTITIES, kind.as_bytes());
-    text(Uuid::new_v5(&namespace, format!("{parent}\n{content}").as_bytes()))
+    text(Uuid::new_v5(
+        &namespace,
+        format!("{parent}\n{content}").as_bytes(),
+    ))
 }
 
 fn text(id: Uuid) -> Arc<str> {

@@ -276,7 +276,10 @@ fn by<'a, T>(
 
 /// Which configuration of one plugin is in force on a route (consumers aside): the most specific enabled one. `None` for
 /// requests without a route, where only global ones count.
-pub(in crate::gateway) fn in_force<'a>(plugins: &'a [&'a Plugin], route: Option<&Route>) -> Option<&'a Plugin> {
+pub(in crate::gateway) fn in_force<'a>(
+    plugins: &'a [&'a Plugin],
+    route: Option<&Route>,
+) -> Option<&'a Plugin> {
     let service_id = route.and_then(|route| route.service_id.clone());
     let route_id = route.map(|route| Arc::clone(&route.id));
     let scopes = [

@@ -157,7 +157,9 @@ pub enum SourceError {
 
 fn advice(status: u16) -> &'static str {
     match status {
-        401 | 403 => "; give the token that it wants (sent as Kong-Admin-Token), with the right to read entities",
+        401 | 403 => {
+            "; give the token that it wants (sent as Kong-Admin-Token), with the right to read entities"
+        }
         404 => "; is a workspace or a base path missing in the address, or is it the proxy's port?",
         429 => "; it limits requests, make the refresh interval longer",
         _ => "",
@@ -219,7 +221,11 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Files(files) => {
-                let names: Vec<_> = files.paths.iter().map(|path| path.display().to_string()).collect();
+                let names: Vec<_> = files
+                    .paths
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect();
                 f.write_str(&names.join(", "))
             }
             Self::AdminApi(api) => write!(f, "{api}"),
@@ -312,7 +318,9 @@ impl FileSource {
             };
             let metadata = tokio::fs::metadata(path).await.map_err(failed)?;
             let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let since = modified
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
             all.push_str(&format!("{}:{};", since.as_nanos(), metadata.len()));
         }
         Ok(all)

@@ -58,7 +58,10 @@ pub struct EnvironmentValues<'a> {
 ///
 /// # Errors
 /// Every mistake of every file, and scopes that are configured twice.
-pub fn read(files: &[SourceFile], environment: EnvironmentValues<'_>) -> Result<Vec<UnboundConfig>, Mistakes> {
+pub fn read(
+    files: &[SourceFile],
+    environment: EnvironmentValues<'_>,
+) -> Result<Vec<UnboundConfig>, Mistakes> {
     let mut configs = Vec::new();
     let mut mistakes = Vec::new();
     for file in files {
@@ -145,11 +148,17 @@ fn of_routes(parent: &Fields<'_>, configs: &mut Vec<Found>, report: &mut Report)
 /// How an entity of the file is named by what is nested in it. Without plugins of ours it needs no name.
 fn own_reference(entity: &Fields<'_>, name: &str, report: &mut Report) -> Option<Reference> {
     let text = |key: &str| entity.get(key).and_then(Value::as_str).map(str::to_owned);
-    let found = text("id").map(Reference::Id).or_else(|| text(name).map(Reference::Name));
+    let found = text("id")
+        .map(Reference::Id)
+        .or_else(|| text(name).map(Reference::Name));
     let is_ours = |item: &Value| item.get("name").and_then(Value::as_str) == Some(NAME);
-    let has_ours = entity.get("plugins").and_then(Value::as_array).is_some_and(|items| items.iter().any(is_ours));
+    let has_ours = entity
+        .get("plugins")
+        .and_then(Value::as_array)
+        .is_some_and(|items| items.iter().any(is_ours));
     if found.is_none() && has_ours {
-        let text = format!("needs a `{name}` or an `id`, so that its `{NAME}` plugin can be tied to the gateway's");
+        let text =
+            format!("needs a `{name}` or an `id`, so that its `{NAME}` plugin can be tied to the gateway's");
         report.wrong(&entity.path, text);
     }
     found
@@ -170,7 +179,11 @@ fn of_list(parent: &Fields<'_>, parents: &Parents, configs: &mut Vec<Found>, rep
 }
 
 fn config(fields: &Fields<'_>, parents: &Parents, report: &mut Report) -> Option<UnboundConfig> {
-    for name in fields.map.keys().filter(|name| !PLUGIN_FIELDS.contains(&name.as_str())) {
+    for name in fields
+        .map
+        .keys()
+        .filter(|name| !PLUGIN_FIELDS.contains(&name.as_str()))
+    {
         let text = if name.starts_with("api") {
             "APIs are gone since Kong 1.0; name a `service` or a `route`".to_owned()
         } else {
@@ -183,7 +196,10 @@ fn config(fields: &Fields<'_>, parents: &Parents, report: &mut Report) -> Option
         report.wrong(&fields.path_of("consumer_group"), text);
     }
     if !speaks_http(&fields.strings("protocols", report)) {
-        report.wrong(&fields.path_of("protocols"), "none of them is HTTP, so this would never apply");
+        report.wrong(
+            &fields.path_of("protocols"),
+            "none of them is HTTP, so this would never apply",
+        );
     }
     let mut parent = |name: &str, nested: Option<&Reference>| {
         let old = format!("{name}_id");
@@ -219,17 +235,22 @@ fn of_environment(values: EnvironmentValues<'_>, report: &mut Report) -> Option<
         ("api_endpoint", "KONGTAP_API_ENDPOINT", values.api_endpoint),
         ("log_body", "KONGTAP_LOG_BODY", values.log_body),
     ];
-    let given = given.map(|(field, variable, value)| (field, variable, value.filter(|value| !value.trim().is_empty())));
+    let given = given
+        .map(|(field, variable, value)| (field, variable, value.filter(|value| !value.trim().is_empty())));
     if given.iter().take(2).all(|(_, _, value)| value.is_none()) {
         return None;
     }
-    let set = given.iter().filter_map(|(field, _, value)| Some(((*field).to_owned(), Value::from((*value)?))));
+    let set = given
+        .iter()
+        .filter_map(|(field, _, value)| Some(((*field).to_owned(), Value::from((*value)?))));
     let config = Value::Object(set.collect::<Map<_, _>>());
     // Mistakes name the variable rather than the field that it stands for.
     let mut own = Report::new("environment");
     let settings = schema::settings(Some(&config), String::new(), &mut own);
     for mistake in own.into_mistakes() {
-        let variable = given.iter().find(|(field, _, _)| mistake.place == document::Place::Path((*field).to_owned()));
+        let variable = given
+            .iter()
+            .find(|(field, _, _)| mistake.place == document::Place::Path((*field).to_owned()));
         report.wrong(variable.map_or("", |(_, variable, _)| variable), mistake.text);
     }
     let settings = settings?;
@@ -255,10 +276,16 @@ fn twice(configs: &[Found]) -> Vec<document::Mistake> {
     for (config, path) in configs {
         let earlier = first.entry(key(config)).or_insert_with(|| config.origin.clone());
         if *earlier != config.origin {
-            let file = config.origin.strip_suffix(path.as_str()).unwrap_or(&config.origin);
+            let file = config
+                .origin
+                .strip_suffix(path.as_str())
+                .unwrap_or(&config.origin);
             let file = file.strip_suffix(": ").unwrap_or(file);
             let mut report = Report::new(file);
-            report.wrong(path, format!("has the same scope as {earlier}; one of them must go"));
+            report.wrong(
+                path,
+                format!("has the same scope as {earlier}; one of them must go"),
+            );
             mistakes.extend(report.into_mistakes());
         }
     }

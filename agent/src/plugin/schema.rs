@@ -70,7 +70,10 @@ pub fn settings(config: Option<&Value>, path: String, report: &mut Report) -> Op
     }
     let timeout_ms = milliseconds(&fields, "timeout", DEFAULT_TIMEOUT_MS, report);
     if timeout_ms == Some(0) {
-        report.wrong(&fields.path_of("timeout"), "timeout must be greater than 0 (milliseconds)");
+        report.wrong(
+            &fields.path_of("timeout"),
+            "timeout must be greater than 0 (milliseconds)",
+        );
     }
     let keepalive_ms = milliseconds(&fields, "keepalive", DEFAULT_KEEPALIVE_MS, report);
     let log_body = boolean(&fields, "log_body", false, report);
@@ -113,7 +116,10 @@ fn text(fields: &Fields<'_>, name: &str, report: &mut Report) -> Option<String> 
     match fields.get(name)? {
         Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            report.wrong(&fields.path_of(name), format!("{name} is not a string (put it in quotes)"));
+            report.wrong(
+                &fields.path_of(name),
+                format!("{name} is not a string (put it in quotes)"),
+            );
             None
         }
     }

@@ -57,7 +57,8 @@ impl GatewayFacts {
     /// # Errors
     /// What shows that this is no Admin API.
     pub fn of(root: &Map<String, Value>) -> Result<Self, &'static str> {
-        let text = |map: &Map<String, Value>, name: &str| map.get(name).and_then(Value::as_str).map(str::to_owned);
+        let text =
+            |map: &Map<String, Value>, name: &str| map.get(name).and_then(Value::as_str).map(str::to_owned);
         let version = text(root, "version").ok_or("its `/` names no version")?;
         let configuration = root.get("configuration").and_then(Value::as_object);
         let configuration = configuration.ok_or("its `/` has no configuration")?;
@@ -97,15 +98,23 @@ fn pids(root: &Map<String, Value>) -> (Option<u32>, Vec<u32>) {
     }
     let seeds = root.get("prng_seeds").and_then(Value::as_object);
     let keys = seeds.into_iter().flat_map(Map::keys);
-    let workers = keys.filter_map(|key| key.strip_prefix("pid: ")?.parse().ok()).collect();
+    let workers = keys
+        .filter_map(|key| key.strip_prefix("pid: ")?.parse().ok())
+        .collect();
     (None, workers)
 }
 
 fn listeners(configuration: &Map<String, Value>, name: &str) -> Vec<Listener> {
     let items = configuration.get(name).and_then(Value::as_array);
     let listener = |item: &Value| Listener {
-        ip: item.get("ip").and_then(Value::as_str).and_then(|ip| ip.trim_matches(['[', ']']).parse().ok()),
-        port: item.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok()),
+        ip: item
+            .get("ip")
+            .and_then(Value::as_str)
+            .and_then(|ip| ip.trim_matches(['[', ']']).parse().ok()),
+        port: item
+            .get("port")
+            .and_then(Value::as_u64)
+            .and_then(|port| u16::try_from(port).ok()),
         tls: item.get("ssl").and_then(Value::as_bool).unwrap_or(false),
     };
     items.into_iter().flatten().map(listener).collect()

@@ -75,7 +75,10 @@ struct PathIndex {
 
 impl Engine {
     pub(super) fn build(routes: &[Arc<Route>], warnings: &mut Vec<SnapshotWarning>) -> Self {
-        let mut entries: Vec<_> = routes.iter().flat_map(|route| entries_of(route, warnings)).collect();
+        let mut entries: Vec<_> = routes
+            .iter()
+            .flat_map(|route| entries_of(route, warnings))
+            .collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.rank));
         let mut index = Index::default();
         for (number, entry) in entries.iter().enumerate() {
@@ -196,9 +199,14 @@ fn split_port(host: &[u8]) -> (Option<&[u8]>, Option<u64>) {
 fn entries_of(route: &Arc<Route>, warnings: &mut Vec<SnapshotWarning>) -> Vec<Entry> {
     let headers = HeaderTerm::all(route, Dialect::Rust);
     let hosts: Vec<_> = route.hosts.iter().map(|host| HostTerm::new(host)).collect();
-    let is_anything = route.methods.is_empty() && hosts.is_empty() && route.paths.is_empty() && headers.is_empty();
+    let is_anything =
+        route.methods.is_empty() && hosts.is_empty() && route.paths.is_empty() && headers.is_empty();
     if is_anything && route.snis.is_empty() && !route.restricts_addresses && route.expression.is_none() {
-        terms::warn(route, "has nothing to match on; the gateway leaves it out too", warnings);
+        terms::warn(
+            route,
+            "has nothing to match on; the gateway leaves it out too",
+            warnings,
+        );
         return Vec::new();
     }
     let mut groups: Vec<Option<usize>> = route.paths.iter().map(|path| prefix_length(path)).collect();
@@ -257,7 +265,9 @@ fn rank(route: &Route, headers: usize, path: Option<&str>) -> u64 {
         route.restricts_addresses,
     ];
     let kinds = u64::try_from(kinds.iter().filter(|used| **used).count()).unwrap_or(0);
-    let headers = u64::try_from(headers).unwrap_or(MAX_HEADER_RANK).min(MAX_HEADER_RANK);
+    let headers = u64::try_from(headers)
+        .unwrap_or(MAX_HEADER_RANK)
+        .min(MAX_HEADER_RANK);
     let plain_hosts_only = !route.hosts.is_empty() && !route.hosts.iter().any(|host| host.contains('*'));
     let mut bits = (kinds << 61) | (headers << 52);
     if plain_hosts_only {

@@ -30,23 +30,21 @@ fn decode(path: &[u8]) -> Vec<u8> {
     let mut rest = path;
     loop {
         rest = match rest {
-            [b'%', high, low, tail @ ..] => {
-                match hex(*high).zip(hex(*low)) {
-                    Some((high_value, low_value)) => {
-                        let byte = high_value.wrapping_mul(16).wrapping_add(low_value);
-                        if RESERVED.contains(&byte) {
-                            out.extend([b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]);
-                        } else {
-                            out.push(byte);
-                        }
-                        tail
+            [b'%', high, low, tail @ ..] => match hex(*high).zip(hex(*low)) {
+                Some((high_value, low_value)) => {
+                    let byte = high_value.wrapping_mul(16).wrapping_add(low_value);
+                    if RESERVED.contains(&byte) {
+                        out.extend([b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]);
+                    } else {
+                        out.push(byte);
                     }
-                    None => {
-                        out.push(b'%');
-                        rest.get(1..).unwrap_or_default()
-                    }
+                    tail
                 }
-            }
+                None => {
+                    out.push(b'%');
+                    rest.get(1..).unwrap_or_default()
+                }
+            },
             [byte, tail @ ..] => {
                 out.push(*byte);
                 tail

@@ -31,7 +31,10 @@ impl<'a> RequestFacts<'a> {
     #[must_use]
     pub fn of(exchange: &'a Exchange) -> Option<Self> {
         let request = exchange.request.as_ref()?;
-        let host = request.headers.first("host").or_else(|| request.headers.first(":authority"));
+        let host = request
+            .headers
+            .first("host")
+            .or_else(|| request.headers.first(":authority"));
         Some(Self {
             tls: exchange.conn.tls,
             method: &request.method,
@@ -81,10 +84,6 @@ fn path_of(target: &[u8]) -> &[u8] {
         }
         Some(_) | None => target,
     };
-    let query = target
-        .iter()
-        .enumerate()
-        .skip(1)
-        .find(|(_, byte)| **byte == b'?');
+    let query = target.iter().enumerate().skip(1).find(|(_, byte)| **byte == b'?');
     query.and_then(|(at, _)| target.get(..at)).unwrap_or(target)
 }

@@ -168,7 +168,8 @@ impl HeaderTerm {
         headers
             .filter(|header| {
                 let name = &header.name;
-                name.eq_ignore_ascii_case(self.name.as_bytes()) || name.eq_ignore_ascii_case(self.dashed.as_bytes())
+                name.eq_ignore_ascii_case(self.name.as_bytes())
+                    || name.eq_ignore_ascii_case(self.dashed.as_bytes())
             })
             .map(|header| &*header.value)
     }
@@ -194,7 +195,8 @@ pub(super) fn warn_of_unsupported(
         warn(route, what, warnings);
     }
     if route.restricts_addresses {
-        let what = "restricts addresses, which is not evaluated: requests that it may take have no known route";
+        let what =
+            "restricts addresses, which is not evaluated: requests that it may take have no known route";
         warn(route, what, warnings);
     }
     if !route.snis.is_empty() {

@@ -65,7 +65,11 @@ fn check(name: &str, list: &str, request: &str, expected: &str) {
         let mut list = routes(list);
         for order in ["as written", "reversed"] {
             let (router, _) = Router::build(&list, &RouterProfile::from(flavor));
-            assert_eq!(ask(&router, request), expected, "{name}, {flavor:?}, {order}: {request}");
+            assert_eq!(
+                ask(&router, request),
+                expected,
+                "{name}, {flavor:?}, {order}: {request}"
+            );
             list.reverse();
         }
     }
@@ -120,7 +124,12 @@ fn prefixes() {
     ] {
         check(name, list, request, expected);
     }
-    check("no slash at the end of a prefix", "{name: r, paths: [/a/]}", "GET http://z.test/a", "-");
+    check(
+        "no slash at the end of a prefix",
+        "{name: r, paths: [/a/]}",
+        "GET http://z.test/a",
+        "-",
+    );
 }
 
 #[test]
@@ -130,25 +139,57 @@ fn regular_expressions() {
                   {name: prefix, paths: [/users/12]}, {name: hosted, hosts: [x.test], paths: ['~/users/\d+$']},
                   {name: alternatives, paths: ['~/(one|two)/x']}"#;
     for (name, request, expected) in [
-        ("regex_priority decides", "GET http://z.test/users/12/profile", "first"),
-        ("regex beats a longer prefix", "GET http://z.test/users/12", "first"),
+        (
+            "regex_priority decides",
+            "GET http://z.test/users/12/profile",
+            "first",
+        ),
+        (
+            "regex beats a longer prefix",
+            "GET http://z.test/users/12",
+            "first",
+        ),
         ("regex + host beats regex", "GET http://x.test/users/12", "hosted"),
         ("anchored at the beginning", "GET http://z.test/x/users/12", "-"),
-        ("not anchored at the end", "GET http://z.test/users/12abc", "first"),
+        (
+            "not anchored at the end",
+            "GET http://z.test/users/12abc",
+            "first",
+        ),
         ("group of alternatives", "GET http://z.test/two/x", "alternatives"),
     ] {
         check(name, list, request, expected);
     }
     let bare = "{name: r, paths: ['~/a|/b']}";
-    check("the anchor is before the first alternative only", bare, "GET http://z.test/x/b", "- | r");
+    check(
+        "the anchor is before the first alternative only",
+        bare,
+        "GET http://z.test/x/b",
+        "- | r",
+    );
     let tie = "{name: a, paths: ['~/x/[a-z]+']}, {name: b, paths: ['~/x/[a-c]+']}";
-    check("equal regexes cannot be told apart", tie, "GET http://z.test/x/abc", "?Ambiguous");
+    check(
+        "equal regexes cannot be told apart",
+        tie,
+        "GET http://z.test/x/abc",
+        "?Ambiguous",
+    );
     check("unless only one matches", tie, "GET http://z.test/x/zzz", "a");
     let low = "{name: prefix, paths: [/x], regex_priority: 100}, {name: regex, paths: ['~/x$']}";
-    check("a prefix has no regex_priority", low, "GET http://z.test/x", "regex");
+    check(
+        "a prefix has no regex_priority",
+        low,
+        "GET http://z.test/x",
+        "regex",
+    );
     let mixed = "{name: mixed, paths: [/mix, '~/re/\\d+']}, {name: longer, paths: [/mix/er]}";
     check("regex of a mixed route", mixed, "GET http://z.test/re/1", "mixed");
-    check("prefix of a mixed route", mixed, "GET http://z.test/mix/er", "longer");
+    check(
+        "prefix of a mixed route",
+        mixed,
+        "GET http://z.test/mix/er",
+        "longer",
+    );
 }
 
 #[test]
@@ -169,7 +210,11 @@ fn hosts() {
         ("fails just because of the port", "GET http://p.test:8081/", "-"),
         ("no port in the request", "GET http://p.test/", "-"),
         ("names are compared as written", "GET http://A.test/", "-"),
-        ("a number too large for a port", "GET http://a.test:99999999999999999999999/", "any | -"),
+        (
+            "a number too large for a port",
+            "GET http://a.test:99999999999999999999999/",
+            "any | -",
+        ),
     ] {
         check(name, plain, request, expected);
     }
@@ -178,12 +223,20 @@ fn hosts() {
                 {name: regex, hosts: ['*.b.test'], paths: ['~/r/\\d+']}";
     for (name, request, expected) in [
         ("left wildcard", "GET http://x.a.test/", "left"),
-        ("left wildcard takes more labels", "GET http://x.y.a.test/", "left"),
+        (
+            "left wildcard takes more labels",
+            "GET http://x.y.a.test/",
+            "left",
+        ),
         ("left wildcard needs a label", "GET http://.a.test/", "- | left"),
         ("right wildcard", "GET http://api.example/", "right"),
         ("any port", "GET http://x.a.test:8080/", "left"),
         ("not over a plain host", "GET http://api.a.test/", "plain"),
-        ("wildcard and path over plain host", "GET http://api.a.test/p", "path"),
+        (
+            "wildcard and path over plain host",
+            "GET http://api.a.test/p",
+            "path",
+        ),
         ("wildcard and path", "GET http://x.a.test/p", "path"),
         ("wildcard and method", "PUT http://x.b.test/", "method"),
         ("wildcard and method: miss", "GET http://x.b.test/", "-"),
@@ -193,16 +246,36 @@ fn hosts() {
         check(name, wild, request, expected);
     }
     let ports = "{name: any, hosts: ['*.a.test']}, {name: tls, hosts: ['*.a.test:443']}, {name: special, hosts: ['*.a.test:81']}";
-    check("wildcard with port", ports, "GET http://x.a.test:81/", "special | ?Ambiguous");
-    check("default port of https", ports, "GET https://x.a.test/", "tls | any");
+    check(
+        "wildcard with port",
+        ports,
+        "GET http://x.a.test:81/",
+        "special | ?Ambiguous",
+    );
+    check(
+        "default port of https",
+        ports,
+        "GET https://x.a.test/",
+        "tls | any",
+    );
     check("another port", ports, "GET http://x.a.test:82/", "any");
     let ipv6 = "{name: six, hosts: ['::1']}, {name: brackets, hosts: ['[::1]:8000']}";
     check("IPv6 in brackets", ipv6, "GET http://[::1]/", "six | -");
     check("IPv6 with its port", ipv6, "GET http://[::1]:8000/", "brackets");
     let ported = "{name: any, hosts: [a.test]}, {name: ported, hosts: ['a.test:8080']}, {name: other, hosts: ['b.test:8080']}";
-    check("prefers its port", ported, "GET http://a.test:8080/", "ported | ?Ambiguous");
+    check(
+        "prefers its port",
+        ported,
+        "GET http://a.test:8080/",
+        "ported | ?Ambiguous",
+    );
     check("falls back to any port", ported, "GET http://a.test:8081/", "any");
-    check("listener's port", "{name: r, hosts: ['a.test:8000']}", "GET http://a.test/", "- | r");
+    check(
+        "listener's port",
+        "{name: r, hosts: ['a.test:8000']}",
+        "GET http://a.test/",
+        "- | r",
+    );
 }
 
 #[test]
@@ -213,13 +286,29 @@ fn headers() {
                 {name: host, hosts: [a.test], headers: {x-v: ['1']}, paths: [/p], methods: [PUT]}";
     for (name, request, expected) in [
         ("single value", "GET http://z.test/ X-V: 1", "one"),
-        ("one of several values, any case", "GET http://z.test/ x-v: TWO", "one"),
+        (
+            "one of several values, any case",
+            "GET http://z.test/ x-v: TWO",
+            "one",
+        ),
         ("names in any case", "GET http://z.test/ x-V: 1", "one"),
-        ("repeated header: any of them", "GET http://z.test/ x-v: 9; x-v: two", "one"),
+        (
+            "repeated header: any of them",
+            "GET http://z.test/ x-v: 9; x-v: two",
+            "one",
+        ),
         ("more headers first", "GET http://z.test/ x-v: 1; x-w: z", "both"),
-        ("headers + uri over longer uri", "GET http://z.test/p/longer x-v: 1", "path"),
+        (
+            "headers + uri over longer uri",
+            "GET http://z.test/p/longer x-v: 1",
+            "path",
+        ),
         ("uri alone", "GET http://z.test/p/longer x-v: 9", "longer"),
-        ("host + headers + uri + method", "PUT http://a.test/p x-v: 1", "host"),
+        (
+            "host + headers + uri + method",
+            "PUT http://a.test/p x-v: 1",
+            "host",
+        ),
         ("miss: value", "GET http://z.test/ x-v: 3", "-"),
         ("miss: part of a value", "GET http://z.test/ x-v: 11", "-"),
         ("miss: absent", "GET http://z.test/", "-"),
@@ -228,10 +317,20 @@ fn headers() {
         check(name, list, request, expected);
     }
     let list = "{name: agent, headers: {x-agent: ['~*^mozilla/[0-9]']}}";
-    check("regex, value lower-cased", list, "GET http://z.test/ X-Agent: Mozilla/5.0", "agent");
+    check(
+        "regex, value lower-cased",
+        list,
+        "GET http://z.test/ X-Agent: Mozilla/5.0",
+        "agent",
+    );
     check("regex: miss", list, "GET http://z.test/ X-Agent: curl", "-");
     let list = "{name: agent, headers: {x-agent: ['~*^Moz']}}";
-    check("regex in capitals", list, "GET http://z.test/ X-Agent: Mozilla", "- | agent");
+    check(
+        "regex in capitals",
+        list,
+        "GET http://z.test/ X-Agent: Mozilla",
+        "- | agent",
+    );
 }
 
 #[test]
@@ -249,7 +348,11 @@ fn paths_are_normalised() {
     }
     let old = RouterProfile::of(KongVersion::parse("2.3.2"), None);
     let (router, _) = Router::build(&routes("{name: r, paths: [/a]}"), &old);
-    assert_eq!(ask(&router, "GET http://z.test//a"), "-", "2.3.2 did not normalise");
+    assert_eq!(
+        ask(&router, "GET http://z.test//a"),
+        "-",
+        "2.3.2 did not normalise"
+    );
     assert_eq!(ask(&router, "GET http://z.test/a/../b"), "r");
 }
 
@@ -257,43 +360,95 @@ fn paths_are_normalised() {
 fn what_is_not_evaluated_is_never_guessed() {
     let sni = "{name: sni, paths: [/p], snis: [a.test]}, {name: path, paths: [/p]}, {name: more, paths: [/p], methods: [PUT], hosts: [h.test]}";
     for (name, request, expected) in [
-        ("a server name could outrank", "GET https://z.test/p", "?Unsupported"),
+        (
+            "a server name could outrank",
+            "GET https://z.test/p",
+            "?Unsupported",
+        ),
         ("plain requests have none", "GET http://z.test/p", "sni"),
         ("it cannot outrank what has more", "PUT https://h.test/p", "more"),
-        ("nor what it does not match otherwise", "GET https://z.test/q", "-"),
+        (
+            "nor what it does not match otherwise",
+            "GET https://z.test/q",
+            "-",
+        ),
     ] {
-        let expected = if name == "plain requests have none" { "path | sni" } else { expected };
+        let expected = if name == "plain requests have none" {
+            "path | sni"
+        } else {
+            expected
+        };
         check(name, sni, request, expected);
     }
     let look = "{name: look, paths: ['~/a(?!b)']}, {name: prefix, paths: [/a]}, {name: host, hosts: [h.test], paths: [/a]}";
-    check("look-around could match", look, "GET http://z.test/ac", "?Unsupported");
-    check("look-around could be anything's", look, "GET http://z.test/zzz", "?Unsupported");
+    check(
+        "look-around could match",
+        look,
+        "GET http://z.test/ac",
+        "?Unsupported",
+    );
+    check(
+        "look-around could be anything's",
+        look,
+        "GET http://z.test/zzz",
+        "?Unsupported",
+    );
     check("but not outrank", look, "GET http://h.test/ac", "host");
-    let sources = "{name: s, paths: [/a], sources: [{ip: 127.0.0.1}]}, {name: a, paths: [/a]}, {name: b, paths: [/b]}";
+    let sources =
+        "{name: s, paths: [/a], sources: [{ip: 127.0.0.1}]}, {name: a, paths: [/a]}, {name: b, paths: [/b]}";
     check("addresses", sources, "GET http://z.test/a", "?Unsupported");
     check("addresses elsewhere", sources, "GET http://z.test/b", "b");
     let expression = "{name: e, expression: 'http.path == \"/a\"'}, {name: a, paths: [/a]}";
-    check("an expression may be anything's", expression, "GET http://z.test/b", "?Unsupported");
+    check(
+        "an expression may be anything's",
+        expression,
+        "GET http://z.test/b",
+        "?Unsupported",
+    );
     let (_, warnings) = Router::build(&routes(look), &RouterProfile::default());
     assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].to_string().starts_with("route look has a regular expression in `paths`"));
+    assert!(
+        warnings[0]
+            .to_string()
+            .starts_with("route look has a regular expression in `paths`")
+    );
 }
 
 #[test]
 fn left_out_as_the_gateway_does() {
     let stream = "{name: tcp, protocols: [tcp], snis: [a.test]}, {name: p, paths: [/]}";
     check("stream routes", stream, "GET https://a.test/", "p");
-    check("https only, asked in plain", "{name: s, protocols: [https], paths: [/s]}", "GET http://z.test/s", "s");
-    check("routes without anything to match", "{name: none}, {name: p, paths: [/p]}", "GET http://z.test/", "-");
+    check(
+        "https only, asked in plain",
+        "{name: s, protocols: [https], paths: [/s]}",
+        "GET http://z.test/s",
+        "s",
+    );
+    check(
+        "routes without anything to match",
+        "{name: none}, {name: p, paths: [/p]}",
+        "GET http://z.test/",
+        "-",
+    );
     check("no routes at all", "", "GET http://z.test/", "-");
-    check("absolute form", "{name: p, paths: [/p]}", "GET http://z.test/p", "p");
+    check(
+        "absolute form",
+        "{name: p, paths: [/p]}",
+        "GET http://z.test/p",
+        "p",
+    );
 }
 
 #[test]
 fn absolute_form_targets_have_their_path_taken() {
     let (router, _) = Router::build(&routes("{name: p, paths: [/p]}"), &RouterProfile::default());
     let headers = Headers::default();
-    for (target, expected) in [("http://z.test/p?x=/", true), ("http://z.test", false), ("/x?http://z/p", false), ("*", false)] {
+    for (target, expected) in [
+        ("http://z.test/p?x=/", true),
+        ("http://z.test", false),
+        ("/x?http://z/p", false),
+        ("*", false),
+    ] {
         let facts = RequestFacts {
             tls: false,
             method: b"GET",
@@ -302,7 +457,11 @@ fn absolute_form_targets_have_their_path_taken() {
             headers: &headers,
             local_port: 8000,
         };
-        assert_eq!(matches!(router.route(&facts), RouteMatch::Matched(_)), expected, "{target}");
+        assert_eq!(
+            matches!(router.route(&facts), RouteMatch::Matched(_)),
+            expected,
+            "{target}"
+        );
     }
 }
 
@@ -311,15 +470,28 @@ fn traditional_reduces_to_the_entries_of_the_best_hit() {
     // Both match in one category; the header first in the order of all routes picks the entries that are looked at first.
     let list = "{name: top, headers: {x-b: ['2'], x-c: ['3']}, paths: [/top]}, {name: a, headers: {x-a: ['1']}, paths: [/p/long]}, \
                 {name: b, headers: {x-b: ['2']}, paths: [/p]}";
-    check("reduced", list, "GET http://z.test/p/long x-a: 1; x-b: 2", "b | a");
+    check(
+        "reduced",
+        list,
+        "GET http://z.test/p/long x-a: 1; x-b: 2",
+        "b | a",
+    );
 }
 
 #[test]
 fn profiles_follow_version_and_flavor() {
     for (version, flavor, expected) in [
-        (Some("3.9.1"), Some("traditional_compatible"), RouterFlavor::TraditionalCompatible),
+        (
+            Some("3.9.1"),
+            Some("traditional_compatible"),
+            RouterFlavor::TraditionalCompatible,
+        ),
         (Some("3.9.1"), Some("expressions"), RouterFlavor::Expressions),
-        (Some("3.4.0.0-enterprise-edition"), None, RouterFlavor::TraditionalCompatible),
+        (
+            Some("3.4.0.0-enterprise-edition"),
+            None,
+            RouterFlavor::TraditionalCompatible,
+        ),
         (Some("2.8.1"), None, RouterFlavor::Traditional),
         (Some("0.13.1rc1"), None, RouterFlavor::Traditional),
         (Some("junk"), None, RouterFlavor::TraditionalCompatible),
@@ -331,7 +503,12 @@ fn profiles_follow_version_and_flavor() {
 }
 
 /// The index and the categories against looking at every entry: a plain list of prefixes with hosts and methods.
-fn obvious(routes: &[(usize, usize, usize)], host: usize, path: &str, method: usize) -> Option<(usize, usize)> {
+fn obvious(
+    routes: &[(usize, usize, usize)],
+    host: usize,
+    path: &str,
+    method: usize,
+) -> Option<(usize, usize)> {
     let matching = routes.iter().filter(|(h, p, m)| {
         (*h == 0 || *h == host) && path.starts_with(&"/abcdef"[..=*p]) && (*m == 0 || *m == method)
     });
@@ -339,7 +516,10 @@ fn obvious(routes: &[(usize, usize, usize)], host: usize, path: &str, method: us
         let kinds = 1 + usize::from(*h > 0) + usize::from(*m > 0);
         (kinds, usize::from(*h > 0), *p)
     };
-    matching.map(|route| (rank(route), route)).max().map(|(_, route)| (route.0, route.1))
+    matching
+        .map(|route| (rank(route), route))
+        .max()
+        .map(|(_, route)| (route.0, route.1))
 }
 
 proptest! {

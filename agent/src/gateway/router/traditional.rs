@@ -116,7 +116,11 @@ struct Host<'a> {
 }
 
 impl Engine {
-    pub(super) fn build(routes: &[Arc<Route>], rules: PathRules, warnings: &mut Vec<SnapshotWarning>) -> Self {
+    pub(super) fn build(
+        routes: &[Arc<Route>],
+        rules: PathRules,
+        warnings: &mut Vec<SnapshotWarning>,
+    ) -> Self {
         let mut entries: Vec<_> = routes
             .iter()
             .flat_map(|route| entries_of(route, rules, warnings))
@@ -163,7 +167,10 @@ impl Engine {
             if hits.kinds == 0 {
                 return Found::Nothing;
             }
-            let exact = self.categories.iter().position(|category| category.kinds == hits.kinds);
+            let exact = self
+                .categories
+                .iter()
+                .position(|category| category.kinds == hits.kinds);
             exact.unwrap_or(0)
         } else {
             0
@@ -193,8 +200,14 @@ impl Engine {
         let from_reduced = reduced.and_then(first_in);
         let winner = from_reduced.or_else(|| first_in(&category.all));
         let is_other = |entry: &&Entry| winner.is_none_or(|winner| !Arc::ptr_eq(&winner.route, &entry.route));
-        let uncertain = category.uncertain.iter().filter_map(|number| self.entries.get(*number));
-        if uncertain.filter(is_other).any(|entry| verdict(entry) == Verdict::Perhaps) {
+        let uncertain = category
+            .uncertain
+            .iter()
+            .filter_map(|number| self.entries.get(*number));
+        if uncertain
+            .filter(is_other)
+            .any(|entry| verdict(entry) == Verdict::Perhaps)
+        {
             return Found::Unknown(UnknownRoute::Unsupported);
         }
         let Some(winner) = winner else {
@@ -205,7 +218,11 @@ impl Engine {
             (Some(_), Some(reduced)) if hits.are_certain => reduced,
             _ => &category.all,
         };
-        if self.ties(rivals, winner).filter(is_other).any(|entry| verdict(entry) == Verdict::Yes) {
+        if self
+            .ties(rivals, winner)
+            .filter(is_other)
+            .any(|entry| verdict(entry) == Verdict::Yes)
+        {
             return Found::Unknown(UnknownRoute::Ambiguous);
         }
         Found::Route {
@@ -250,7 +267,8 @@ impl Engine {
                 hits.kinds |= kinds::HOST;
             } else {
                 let mut terms = self.entries.iter().flat_map(|entry| &entry.hosts);
-                let hit = terms.find(|term| term.wildcard.as_ref().is_some_and(|it| it.holds(&host.with_port)));
+                let hit =
+                    terms.find(|term| term.wildcard.as_ref().is_some_and(|it| it.holds(&host.with_port)));
                 if let Some(term) = hit {
                     hits.wildcard_host = Some(&term.text);
                     hits.are_certain = false;
@@ -287,12 +305,21 @@ impl Category {
     /// The smallest list of entries that share a hit; those that share a header, if there are any.
     fn reduce(&self, request: &Prepared<'_>, host: Option<&Host<'_>>, hits: &Hits<'_>) -> Option<&[usize]> {
         let by_host = || {
-            let key = hits.wildcard_host.or_else(|| host.map(|host| host.raw)).unwrap_or_default();
+            let key = hits
+                .wildcard_host
+                .or_else(|| host.map(|host| host.raw))
+                .unwrap_or_default();
             self.by_host.get(key)
         };
         let lists = [
-            (kinds::HOST, (self.kinds & kinds::HOST != 0).then(by_host).flatten()),
-            (kinds::HEADER, hits.header.and_then(|name| self.by_header.get(name))),
+            (
+                kinds::HOST,
+                (self.kinds & kinds::HOST != 0).then(by_host).flatten(),
+            ),
+            (
+                kinds::HEADER,
+                hits.header.and_then(|name| self.by_header.get(name)),
+            ),
             (kinds::PATH, hits.path.and_then(|path| self.by_path.get(path))),
             (kinds::METHOD, self.by_method.get(request.method)),
         ];
@@ -448,7 +475,11 @@ fn entries_of(route: &Arc<Route>, rules: PathRules, warnings: &mut Vec<SnapshotW
         paths.map(|path| entry(route, Some(path), rules)).collect()
     };
     if entries.iter().all(|entry| entry.kinds == 0) && route.expression.is_none() {
-        terms::warn(route, "has nothing to match on; the gateway leaves it out too", warnings);
+        terms::warn(
+            route,
+            "has nothing to match on; the gateway leaves it out too",
+            warnings,
+        );
         return Vec::new();
     }
     let worst = entries.iter().find_map(|entry| match &entry.path {
@@ -480,7 +511,10 @@ fn entry(route: &Arc<Route>, path: Option<&String>, rules: PathRules) -> Entry {
         (kinds::SNI, !route.snis.is_empty()),
         (kinds::ADDRESSES, route.restricts_addresses),
     ];
-    let kinds = used.iter().filter(|(_, used)| *used).fold(0, |bits, (bit, _)| bits | bit);
+    let kinds = used
+        .iter()
+        .filter(|(_, used)| *used)
+        .fold(0, |bits, (bit, _)| bits | bit);
     // Kong looks at the first wildcard only, and asks for plain hosts even where there are none.
     let first_wildcard = hosts.iter().find_map(|term| term.wildcard.as_ref());
     let weights = [
@@ -489,18 +523,33 @@ fn entry(route: &Arc<Route>, path: Option<&String>, rules: PathRules) -> Entry {
         (1, regex.is_some()),
     ];
     Entry {
-        kinds: if route.expression.is_some() { u8::MAX } else { kinds },
+        kinds: if route.expression.is_some() {
+            u8::MAX
+        } else {
+            kinds
+        },
         order: Order {
-            weight: weights.iter().filter(|(_, holds)| *holds).fold(0, |bits, (bit, _)| bits | bit),
+            weight: weights
+                .iter()
+                .filter(|(_, holds)| *holds)
+                .fold(0, |bits, (bit, _)| bits | bit),
             headers: headers.len(),
             regex_priority: regex.map_or(0, |_| route.regex_priority),
-            prefix_length: if regex.is_some() { 0 } else { path.map_or(0, String::len) },
+            prefix_length: if regex.is_some() {
+                0
+            } else {
+                path.map_or(0, String::len)
+            },
         },
         route: Arc::clone(route),
         hosts,
         headers,
         path: term,
-        methods: route.methods.iter().map(|method| method.to_ascii_uppercase().into_bytes()).collect(),
+        methods: route
+            .methods
+            .iter()
+            .map(|method| method.to_ascii_uppercase().into_bytes())
+            .collect(),
     }
 }
 
@@ -521,10 +570,18 @@ fn categories_of(entries: &[Entry]) -> Vec<Category> {
             category.uncertain.push(number);
         }
         for term in &entry.hosts {
-            category.by_host.entry(term.text.clone()).or_default().push(number);
+            category
+                .by_host
+                .entry(term.text.clone())
+                .or_default()
+                .push(number);
         }
         for term in &entry.headers {
-            category.by_header.entry(term.name().to_owned()).or_default().push(number);
+            category
+                .by_header
+                .entry(term.name().to_owned())
+                .or_default()
+                .push(number);
         }
         match &entry.path {
             Some(PathTerm::Prefix(text) | PathTerm::Regex { text, .. }) => {

@@ -46,7 +46,8 @@ fn shows_a_route(joined: &JoinedExchange) -> bool {
     let by_a_plugin = |response: &Response| {
         response.headers.contains("x-kong-response-latency") && STATUSES_OF_ROUTES.contains(&response.status)
     };
-    !joined.upstream.is_empty() || response.is_some_and(|response| is_proxied(response) || by_a_plugin(response))
+    !joined.upstream.is_empty()
+        || response.is_some_and(|response| is_proxied(response) || by_a_plugin(response))
 }
 
 /// Whether this gateway says that it proxied. (`Via` may be an upstream's own.)

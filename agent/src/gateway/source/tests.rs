@@ -1,0 +1,158 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{FileSource, Fingerprint, GatewayState, Look, Source, SourceError, refresh};
+use crate::gateway::admin_api::tests::{Behaviour, client, serve};
+use crate::gateway::entities::Reference;
+use crate::gateway::router::RouterProfile;
+
+const ONE: &str = "{_format_version: '3.0', services: [{name: one}]}";
+const TWO: &str = "{_format_version: '3.0', services: [{name: two}]}";
+
+fn files(paths: Vec<PathBuf>) -> Source {
+    Source::Files(FileSource {
+        paths,
+        profile: RouterProfile::default(),
+    })
+}
+
+/// Polls until `holds`, within a budget.
+async fn until(
+    shared: &ArcSwap<GatewayState>,
+    what: &str,
+    holds: impl Fn(&GatewayState) -> bool,
+) -> Arc<GatewayState> {
+    for _ in 0..2_000 {
+        let state = shared.load_full();
+        if holds(&state) {
+            return state;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{what}: {:?}", shared.load().source);
+}
+
+#[tokio::test]
+async fn a_failed_refresh_keeps_the_last_snapshot_and_says_so() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("kong.yml");
+    std::fs::write(&path, ONE).expect("written");
+    let shared = Arc::new(ArcSwap::from_pointee(GatewayState::empty()));
+    let (changes, mut changed) = mpsc::channel(16);
+    let cancel = CancellationToken::new();
+    let on_change = move |_: &_| changes.try_send(()).expect("room");
+    let task = tokio::spawn(refresh(
+        files(vec![path.clone()]),
+        Duration::from_millis(10),
+        Arc::clone(&shared),
+        on_change,
+        cancel.clone(),
+    ));
+    let has = |name: &str| {
+        let reference = Reference::Name(name.to_owned());
+        move |state: &GatewayState| state.snapshot.service(&reference).is_some()
+    };
+    let first = until(&shared, "the first reading", has("one")).await;
+    assert_eq!(first.source.error, None);
+    assert!(first.source.age_ns(u64::MAX).is_some() && first.snapshot.is_configured());
+
+    std::fs::write(&path, "{_format_version: '3.0', services: 7}").expect("written");
+    let broken = until(&shared, "the mistake", |state| state.source.error.is_some()).await;
+    assert!(has("one")(&broken), "the last snapshot stays");
+    let error = broken.source.error.as_deref().unwrap_or_default();
+    assert!(
+        error.ends_with("kong.yml: services: must be a list, not a number"),
+        "{error}"
+    );
+    let later = until(&shared, "more failures", |state| {
+        state.source.failed > broken.source.failed
+    })
+    .await;
+    assert_eq!(
+        later.source.current_at_unix_ns, broken.source.current_at_unix_ns,
+        "its age grows"
+    );
+
+    std::fs::remove_file(&path).expect("removed");
+    until(&shared, "the file is gone", |state| {
+        state
+            .source
+            .error
+            .as_deref()
+            .is_some_and(|error| error.contains("cannot be read"))
+    })
+    .await;
+
+    std::fs::write(&path, TWO).expect("written");
+    let last = until(&shared, "the second reading", has("two")).await;
+    assert_eq!(last.source.error, None);
+    cancel.cancel();
+    task.await.expect("it ends when cancelled");
+    let mut count = 0;
+    while changed.recv().await.is_some() {
+        count += 1;
+    }
+    assert_eq!(count, 2, "told of each new snapshot once");
+}
+
+#[tokio::test]
+async fn files_are_looked_at_before_they_are_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (a, b) = (directory.path().join("a.yml"), directory.path().join("b.yml"));
+    std::fs::write(&a, ONE).expect("written");
+    std::fs::write(&b, TWO).expect("written");
+    let source = files(vec![a.clone(), b]);
+    let Ok(Look::Changed(reading)) = source.look(&Fingerprint::default()).await else {
+        panic!("the first look reads");
+    };
+    assert_eq!(reading.entities.services.len(), 2);
+    let last = reading.fingerprint;
+    assert!(matches!(source.look(&last).await, Ok(Look::Unchanged(None, same)) if same == last));
+    let touched = Fingerprint {
+        cheap: Some("older".to_owned()),
+        contents: last.contents,
+    };
+    assert!(
+        matches!(source.look(&touched).await, Ok(Look::Unchanged(None, same)) if same == last),
+        "same contents"
+    );
+    std::fs::write(&a, TWO.replace("two", "new")).expect("written");
+    assert!(matches!(source.look(&touched).await, Ok(Look::Changed(_))));
+    let missing = files(vec![directory.path().join("none.yml")]).fetch().await;
+    assert!(matches!(missing, Err(SourceError::File { .. })), "{missing:?}");
+}
+
+#[tokio::test]
+async fn an_admin_api_is_refreshed_and_cancelling_does_not_wait_for_it() {
+    let (address, _) = serve(Behaviour::Good, 4).await;
+    let shared = Arc::new(ArcSwap::from_pointee(GatewayState::empty()));
+    let cancel = CancellationToken::new();
+    let api = Source::AdminApi(client(format!("http://{address}"), None, Duration::from_secs(20)));
+    let (interval, shared_of_task) = (Duration::from_millis(10), Arc::clone(&shared));
+    let task = tokio::spawn(refresh(api, interval, shared_of_task, |_| {}, cancel.clone()));
+    let state = until(&shared, "three looks", |state| state.source.succeeded >= 3).await;
+    assert_eq!(state.snapshot.sizes(), (16, 18, 6));
+    assert_eq!(state.facts.as_ref().map(|facts| facts.workers.len()), Some(2));
+    cancel.cancel();
+    task.await.expect("it ends");
+
+    let (address, _) = serve(Behaviour::Hangs, 4).await;
+    let api = Source::AdminApi(client(
+        format!("http://{address}"),
+        None,
+        Duration::from_secs(3600),
+    ));
+    let cancel = CancellationToken::new();
+    let task = tokio::spawn(refresh(api, interval, shared, |_| {}, cancel.clone()));
+    tokio::task::yield_now().await;
+    cancel.cancel();
+    tokio::time::timeout(Duration::from_secs(10), task)
+        .await
+        .expect("at once")
+        .expect("it ends");
+}
