@@ -148,8 +148,8 @@ impl Engine {
         let plain = entry.hosts.iter().filter(|term| term.wildcard.is_none());
         self.plain_hosts.extend(plain.map(|term| term.text.clone()));
         for term in &entry.headers {
-            if !self.header_names.iter().any(|(name, _)| name == term.name()) {
-                self.header_names.push((term.name().to_owned(), term.clone()));
+            if !self.header_names.iter().any(|(name, _)| name == term.key()) {
+                self.header_names.push((term.key().to_owned(), term.clone()));
             }
         }
         if let Some(PathTerm::Prefix(prefix)) = &entry.path {
@@ -579,7 +579,7 @@ fn categories_of(entries: &[Entry]) -> Vec<Category> {
         for term in &entry.headers {
             category
                 .by_header
-                .entry(term.name().to_owned())
+                .entry(term.key().to_owned())
                 .or_default()
                 .push(number);
         }
