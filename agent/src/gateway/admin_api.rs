@@ -28,7 +28,7 @@ pub(crate) mod tests;
 /// Entities a page; the most that Kong allows.
 const PAGE_SIZE: u32 = 1000;
 /// The most pages of one collection.
-const MAX_PAGES: usize = 10_000;
+const MAX_PAGES: usize = 2_000;
 /// The largest single answer, bytes.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// The most of all answers of one reading, bytes.

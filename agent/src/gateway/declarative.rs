@@ -4,7 +4,7 @@
 //! Out: [`Entities`], or every mistake at once. It is Kong's file: what kongtap does not need is passed over. Deliberately
 //! absent: reading the files from disk (that is `source`), and plugin configurations' own fields.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -196,11 +196,11 @@ enum Parent<'a> {
 }
 
 /// Ids by id and by name.
-struct Names(std::collections::HashMap<(bool, Arc<str>), Arc<str>>);
+struct Names(HashMap<(bool, Arc<str>), Arc<str>>);
 
 impl Names {
     fn of<'a>(entities: impl Iterator<Item = (&'a Arc<str>, Option<&'a Arc<str>>)>) -> Self {
-        let mut map = std::collections::HashMap::new();
+        let mut map = HashMap::new();
         for (id, name) in entities {
             map.insert((true, Arc::clone(id)), Arc::clone(id));
             if let Some(name) = name {

@@ -157,7 +157,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The objects of a list, each with its own path; none when absent.
-    pub fn objects(&self, name: &str, report: &mut Report) -> Vec<Fields<'a>> {
+    pub fn objects(&self, name: &str, report: &mut Report) -> Vec<Self> {
         let path = self.path_of(name);
         match self.get(name) {
             None => Vec::new(),

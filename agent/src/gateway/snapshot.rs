@@ -4,7 +4,7 @@
 //! Route, Service, Consumer and the places of its credentials. What the answer contradicts is not claimed. Deliberately
 //! absent: where entities come from (`source`), and which `runscope` configuration applies (`plugin`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::correlate::JoinedExchange;
@@ -132,16 +132,16 @@ impl Snapshot {
     pub fn build(entities: Entities, profile: &RouterProfile) -> (Self, Vec<SnapshotWarning>) {
         let services: Vec<_> = entities.services.into_iter().map(Arc::new).collect();
         let routes: Vec<_> = entities.routes.into_iter().map(Arc::new).collect();
-        let disabled = |route: &Arc<Route>| {
-            let mut services = services.iter();
-            services.any(|service| !service.enabled && Some(&service.id) == route.service_id.as_ref())
-        };
-        let has_disabled = services.iter().any(|service| !service.enabled);
-        let routed: Vec<_> = routes
+        let disabled: HashSet<_> = services
             .iter()
-            .filter(|route| !has_disabled || !disabled(route))
-            .cloned()
+            .filter(|service| !service.enabled)
+            .map(|service| &*service.id)
             .collect();
+        let is_routed = |route: &&Arc<Route>| {
+            let service = route.service_id.as_deref();
+            service.is_none_or(|id| !disabled.contains(id))
+        };
+        let routed: Vec<_> = routes.iter().filter(is_routed).cloned().collect();
         let (router, warnings) = Router::build(&routed, profile);
         let plans = credentials::Plans::of(&entities.plugins);
         let auth = routes

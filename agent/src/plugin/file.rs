@@ -4,6 +4,8 @@
 //! Out: [`UnboundConfig`]s, or every mistake at once. Other plugins in the file are Kong's business and passed over, so a
 //! gateway's own `kong.yml` will do. Deliberately absent: whether what they name exists (that is [`crate::plugin::PluginSet`]).
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use crate::gateway::credentials::speaks_http;
@@ -271,7 +273,7 @@ fn twice(configs: &[Found]) -> Vec<document::Mistake> {
         let text = |reference: &Option<Reference>| reference.as_ref().map(|it| it.text().to_owned());
         (text(&config.service), text(&config.route), text(&config.consumer))
     };
-    let mut first = std::collections::HashMap::new();
+    let mut first = HashMap::new();
     let mut mistakes = Vec::new();
     for (config, path) in configs {
         let earlier = first.entry(key(config)).or_insert_with(|| config.origin.clone());

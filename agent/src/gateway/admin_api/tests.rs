@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::IntoResponse as _;
 use axum::routing::get;
 use serde_json::{Value, json};
 
@@ -70,7 +70,12 @@ async fn root(State(fake): State<Arc<Fake>>, headers: HeaderMap) -> axum::respon
         Behaviour::Redirects => (StatusCode::FOUND, [(header::LOCATION, "/elsewhere")]).into_response(),
         Behaviour::Hangs => std::future::pending().await,
         Behaviour::Huge => vec![b' '; super::MAX_ANSWER_BYTES + 1].into_response(),
-        _ => axum::Json(recorded("root")).into_response(),
+        Behaviour::Good
+        | Behaviour::WantsToken
+        | Behaviour::GoesInCircles
+        | Behaviour::NeverEnds
+        | Behaviour::NoData
+        | Behaviour::WrongTypes => axum::Json(recorded("root")).into_response(),
     }
 }
 
@@ -88,6 +93,10 @@ async fn collection(
         Some("1000"),
         "the size is asked for on every page"
     );
+    if fake.behaviour == Behaviour::NeverEnds {
+        let number = fake.requests.load(Ordering::SeqCst);
+        return axum::Json(json!({"next": format!("/x?offset={number}"), "data": []})).into_response();
+    }
     let all = recorded(&format!("list-{name}"));
     let all = all["data"].as_array().expect("a list");
     let offset: usize = query.get("offset").map_or(0, |offset| {
@@ -95,18 +104,21 @@ async fn collection(
     });
     let page: Vec<_> = all.iter().skip(offset).take(fake.page_size).cloned().collect();
     let more = offset + fake.page_size;
-    match fake.behaviour {
-        Behaviour::NoData => axum::Json(json!({"next": null})).into_response(),
-        Behaviour::WrongTypes => axum::Json(json!({"next": null, "data": [{"id": 7}]})).into_response(),
-        Behaviour::GoesInCircles => axum::Json(json!({"next": "/x?offset=0", "data": []})).into_response(),
-        Behaviour::NeverEnds => axum::Json(json!({"next": format!("/x?offset={more}"), "data": []})).into_response(),
+    let answer = if fake.behaviour == Behaviour::NoData {
+        json!({"next": null})
+    } else if fake.behaviour == Behaviour::WrongTypes {
+        json!({"next": null, "data": [{"id": 7}]})
+    } else if fake.behaviour == Behaviour::GoesInCircles {
+        json!({"next": "/x?offset=0", "data": []})
+    } else if page.len() == fake.page_size {
         // As Kong has it: at the end of full pages comes an empty one, and an offset may need escaping.
-        _ if page.len() == fake.page_size => {
-            axum::Json(json!({"next": format!("/{name}?offset={more}%3D&size=1"), "offset": format!("{more}="), "data": page}))
-                .into_response()
-        }
-        _ => axum::Json(json!({"next": null, "data": if page.is_empty() { json!({}) } else { json!(page) }})).into_response(),
-    }
+        let next = format!("/{name}?offset={more}%3D&size=1");
+        json!({"next": next, "offset": format!("{more}="), "data": page})
+    } else {
+        let data = if page.is_empty() { json!({}) } else { json!(page) };
+        json!({"next": null, "data": data})
+    };
+    axum::Json(answer).into_response()
 }
 
 pub(crate) async fn serve(behaviour: Behaviour, page_size: usize) -> (SocketAddr, Arc<Fake>) {

@@ -139,7 +139,7 @@ impl HeaderTerm {
     }
 
     /// The name that requests are looked up by.
-    pub(super) fn name(&self) -> &str {
+    pub(super) fn key(&self) -> &str {
         &self.dashed
     }
 

@@ -502,6 +502,11 @@ fn profiles_follow_version_and_flavor() {
     }
 }
 
+/// `/`, `/a`, `/ab`, …
+fn prefix(depth: usize) -> &'static str {
+    "/abcdef".get(..=depth).expect("short enough")
+}
+
 /// The index and the categories against looking at every entry: a plain list of prefixes with hosts and methods.
 fn obvious(
     routes: &[(usize, usize, usize)],
@@ -510,7 +515,7 @@ fn obvious(
     method: usize,
 ) -> Option<(usize, usize)> {
     let matching = routes.iter().filter(|(h, p, m)| {
-        (*h == 0 || *h == host) && path.starts_with(&"/abcdef"[..=*p]) && (*m == 0 || *m == method)
+        (*h == 0 || *h == host) && path.starts_with(prefix(*p)) && (*m == 0 || *m == method)
     });
     let rank = |(h, p, m): &(usize, usize, usize)| {
         let kinds = 1 + usize::from(*h > 0) + usize::from(*m > 0);
@@ -532,17 +537,17 @@ proptest! {
         let text = list.iter().map(|(h, p, m)| {
             let hosts = if *h > 0 { format!("hosts: [h{h}.test], ") } else { String::new() };
             let methods = if *m > 0 { format!("methods: [M{m}], ") } else { String::new() };
-            format!("{{name: r{h}{p}, id: id-{h}{p}{m}, {hosts}{methods}paths: ['{}']}}", &"/abcdef"[..=*p])
+            format!("{{name: r{h}{p}, id: id-{h}{p}{m}, {hosts}{methods}paths: ['{}']}}", prefix(*p))
         });
         // Names repeat on purpose (methods do not show in them), so they are made unique here.
         let text: Vec<_> = text.enumerate().map(|(n, r)| r.replacen("name: r", &format!("name: n{n}r"), 1)).collect();
         let routes = routes(&text.join(", "));
-        let path = &"/abcdef"[..=depth];
-        let expected = obvious(&list, host, path, method).map_or("-".to_owned(), |(h, p)| format!("r{h}{p}"));
+        let path = prefix(depth);
+        let expected = obvious(&list, host, path, method).map_or_else(|| "-".to_owned(), |(h, p)| format!("r{h}{p}"));
         for flavor in [RouterFlavor::Traditional, RouterFlavor::TraditionalCompatible] {
             let (router, _) = Router::build(&routes, &RouterProfile::from(flavor));
             let got = ask(&router, &format!("M{method} http://h{host}.test{path}"));
-            let got = got.split_once('r').map_or(got.clone(), |(_, rest)| format!("r{rest}"));
+            let got = got.split_once('r').map_or_else(|| got.clone(), |(_, rest)| format!("r{rest}"));
             prop_assert_eq!(&got, &expected, "{:?} {:?}", flavor, text);
         }
     }

@@ -37,8 +37,12 @@ pub(super) struct Engine {
     plain_hosts: HashSet<Vec<u8>>,
     /// Header names in the order of the entries that use them, with one term of that name.
     header_names: Vec<(String, HeaderTerm)>,
-    /// Prefixes, longest first.
-    prefixes: Vec<Vec<u8>>,
+    prefixes: HashSet<Vec<u8>>,
+    /// The lengths of the prefixes, longest first.
+    prefix_lengths: Vec<usize>,
+    /// Entries with a wildcard host, and those with a regular expression, in their order.
+    wildcards: Vec<usize>,
+    regexes: Vec<usize>,
     methods: HashSet<Vec<u8>>,
     has_snis: bool,
 }
@@ -130,30 +134,42 @@ impl Engine {
             categories: categories_of(&entries),
             plain_hosts: HashSet::new(),
             header_names: Vec::new(),
-            prefixes: Vec::new(),
+            prefixes: HashSet::new(),
+            prefix_lengths: Vec::new(),
+            wildcards: Vec::new(),
+            regexes: Vec::new(),
             methods: HashSet::new(),
             has_snis: false,
             entries: Vec::new(),
         };
-        for entry in &entries {
-            engine.index(entry);
+        for (number, entry) in entries.iter().enumerate() {
+            engine.index(number, entry);
         }
-        engine.prefixes.sort_by_key(|prefix| Reverse(prefix.len()));
-        engine.prefixes.dedup();
+        let mut lengths: Vec<_> = engine.prefixes.iter().map(Vec::len).collect();
+        lengths.sort_unstable_by_key(|length| Reverse(*length));
+        lengths.dedup();
+        engine.prefix_lengths = lengths;
         engine.entries = entries;
         engine
     }
 
-    fn index(&mut self, entry: &Entry) {
+    fn index(&mut self, number: usize, entry: &Entry) {
+        if entry.hosts.iter().any(|term| term.wildcard.is_some()) {
+            self.wildcards.push(number);
+        }
         let plain = entry.hosts.iter().filter(|term| term.wildcard.is_none());
         self.plain_hosts.extend(plain.map(|term| term.text.clone()));
         for term in &entry.headers {
-            if !self.header_names.iter().any(|(name, _)| name == term.name()) {
-                self.header_names.push((term.name().to_owned(), term.clone()));
+            if !self.header_names.iter().any(|(name, _)| name == term.key()) {
+                self.header_names.push((term.key().to_owned(), term.clone()));
             }
         }
-        if let Some(PathTerm::Prefix(prefix)) = &entry.path {
-            self.prefixes.push(prefix.clone());
+        match &entry.path {
+            Some(PathTerm::Prefix(prefix)) => {
+                self.prefixes.insert(prefix.clone());
+            }
+            Some(PathTerm::Regex { .. }) => self.regexes.push(number),
+            None => {}
         }
         self.methods.extend(entry.methods.iter().cloned());
         self.has_snis |= !entry.route.snis.is_empty();
@@ -248,6 +264,10 @@ impl Engine {
             })
     }
 
+    fn numbered<'a>(&'a self, numbers: &'a [usize]) -> impl Iterator<Item = &'a Entry> + 'a {
+        numbers.iter().filter_map(|number| self.entries.get(*number))
+    }
+
     fn hits<'a>(&'a self, request: &Prepared<'_>, host: Option<&Host<'_>>) -> Hits<'a> {
         let mut hits = Hits {
             kinds: 0,
@@ -266,7 +286,7 @@ impl Engine {
             if self.plain_hosts.contains(&host.with_port) || self.plain_hosts.contains(host.name) {
                 hits.kinds |= kinds::HOST;
             } else {
-                let mut terms = self.entries.iter().flat_map(|entry| &entry.hosts);
+                let mut terms = self.numbered(&self.wildcards).flat_map(|entry| &entry.hosts);
                 let hit =
                     terms.find(|term| term.wildcard.as_ref().is_some_and(|it| it.holds(&host.with_port)));
                 if let Some(term) = hit {
@@ -276,7 +296,9 @@ impl Engine {
                 }
             }
         }
-        let mut paths = self.entries.iter().filter_map(|entry| entry.path.as_ref());
+        let mut paths = self
+            .numbered(&self.regexes)
+            .filter_map(|entry| entry.path.as_ref());
         hits.path = paths.find_map(|path| match path {
             PathTerm::Regex { text, pattern } => {
                 (pattern.verdict(&request.path) != Verdict::No).then_some(text.as_slice())
@@ -286,9 +308,12 @@ impl Engine {
         if hits.path.is_some() {
             hits.are_certain = false;
         } else {
-            let mut prefixes = self.prefixes.iter();
+            let mut prefixes = self
+                .prefix_lengths
+                .iter()
+                .filter_map(|length| request.path.get(..*length));
             hits.path = prefixes
-                .find(|prefix| request.path.starts_with(prefix))
+                .find_map(|prefix| self.prefixes.get(prefix))
                 .map(Vec::as_slice);
         }
         if hits.path.is_some() {
@@ -579,7 +604,7 @@ fn categories_of(entries: &[Entry]) -> Vec<Category> {
         for term in &entry.headers {
             category
                 .by_header
-                .entry(term.name().to_owned())
+                .entry(term.key().to_owned())
                 .or_default()
                 .push(number);
         }

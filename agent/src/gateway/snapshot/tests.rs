@@ -222,11 +222,14 @@ services:
 consumers: [{username: alice, custom_id: c1}, {username: bob, id: 11111111-1111-4111-8111-111111111111}]
 ";
 
+/// Status, header fields, body.
+type Answer<'a> = (u16, &'a [(&'a str, &'a str)], &'a str);
+
 struct Case<'a> {
     target: &'a str,
     client: &'a [(&'a str, &'a str)],
     upstream: Option<&'a [(&'a str, &'a str)]>,
-    answer: Option<(u16, &'a [(&'a str, &'a str)], &'a str)>,
+    answer: Option<Answer<'a>>,
 }
 
 impl Case<'_> {
