@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::message::Message;
 use crate::plugin::Destination;
-use crate::ship::clients::{ClientError, PooledClient};
+use crate::ship::clients::{self, ClientError, PooledClient};
 use crate::telemetry::ledger::DropReason;
 
 /// A destination with all that its requests have in common.
@@ -46,7 +46,7 @@ impl Endpoint {
             client,
             url: destination.url.clone(),
             headers,
-            timeout: Duration::from_millis(destination.timeout_ms),
+            timeout: clients::duration(destination.timeout_ms),
         })
     }
 }

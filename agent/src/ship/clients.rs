@@ -12,6 +12,9 @@ use crate::plugin::Destination;
 /// Clients that are kept. Configurations that come and go, with ever new endpoints, must not pile them up.
 const MAX_CLIENTS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
+/// Longest `timeout` and `keepalive` that are taken at their word. A deadline further off than clocks reach is a panic.
+const MAX_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// How kongtap introduces itself.
 const USER_AGENT: &str = concat!("kongtap/", env!("CARGO_PKG_VERSION"));
 
@@ -63,6 +66,11 @@ impl Clients {
     }
 }
 
+/// A configuration's milliseconds, up to a day.
+pub(super) fn duration(ms: u64) -> Duration {
+    Duration::from_millis(ms.min(MAX_MS))
+}
+
 /// A client for `destination`: no proxy, no redirects, and its certificate verified unless the configuration says not to.
 pub(super) fn build(destination: &Destination, idle_connections: usize) -> Result<PooledClient, ClientError> {
     let mut builder = reqwest::Client::builder()
@@ -74,7 +82,7 @@ pub(super) fn build(destination: &Destination, idle_connections: usize) -> Resul
         } else {
             idle_connections
         })
-        .pool_idle_timeout(Duration::from_millis(destination.keepalive_ms));
+        .pool_idle_timeout(duration(destination.keepalive_ms));
     if destination.url.scheme() == "https" {
         builder = builder.tls_danger_accept_invalid_certs(!destination.tls_verify);
     } else {

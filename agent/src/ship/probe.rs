@@ -56,7 +56,7 @@ pub async fn probe(destination: &Destination) -> Result<Reached, ProbeError> {
     url.set_query(None);
     let started = clock::instant();
     let request = client.request(Method::HEAD, url).send();
-    let timeout = Duration::from_millis(destination.timeout_ms);
+    let timeout = clients::duration(destination.timeout_ms);
     let Ok(answer) = tokio::time::timeout(timeout, request).await else {
         return Err(ProbeError::Timeout {
             timeout_ms: destination.timeout_ms,
