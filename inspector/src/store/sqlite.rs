@@ -205,7 +205,7 @@ impl Store for SqliteStore {
     fn find(&self, uuid: Uuid) -> Result<Option<(Entry, String)>, StoreError> {
         self.read("find a message", |connection| {
             connection
-                .prepare_cached(select::ONE)?
+                .prepare_cached(&select::one())?
                 .query_row([uuid.as_bytes().as_slice()], |row| {
                     Ok((row::entry(row)?, row.get(row::COLUMN_COUNT)?))
                 })
@@ -220,7 +220,7 @@ impl Store for SqliteStore {
         self.read("find the messages of an exchange", |connection| {
             rows(
                 connection,
-                select::SAME_EXCHANGE,
+                &select::same_exchange(),
                 params![entry.bucket, identifier, entry.arrival.0],
             )
         })

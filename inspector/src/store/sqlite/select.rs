@@ -10,14 +10,17 @@ use crate::store::{Bound, Query};
 pub(super) const CONTENT: &str = "SELECT json FROM content WHERE id = ?1";
 
 /// One message with its text, by id.
-pub(super) const ONE: &str = "SELECT message.id, uuid, bucket, unique_identifier, halves, received_us, at_us, method, url, status, \
-     response_time_us, size_bytes, route, service, consumer, incomplete, warnings, bytes, json \
-     FROM message JOIN content ON content.id = message.id WHERE uuid = ?1";
+pub(super) fn one() -> String {
+    format!("SELECT {COLUMNS}, json FROM message JOIN content ON content.id = message.id WHERE uuid = ?1")
+}
 
 /// The other messages of an exchange.
-pub(super) const SAME_EXCHANGE: &str = "SELECT message.id, uuid, bucket, unique_identifier, halves, received_us, at_us, method, url, \
-     status, response_time_us, size_bytes, route, service, consumer, incomplete, warnings, bytes \
-     FROM message WHERE bucket = ?1 AND unique_identifier = ?2 AND id <> ?3 ORDER BY id LIMIT 8";
+pub(super) fn same_exchange() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM message \
+         WHERE bucket = ?1 AND unique_identifier = ?2 AND id <> ?3 ORDER BY id LIMIT 8"
+    )
+}
 
 /// Every bucket name, each found by one seek in the index instead of a scan of it.
 pub(super) const BUCKETS: &str = "WITH RECURSIVE name(bucket) AS (\
