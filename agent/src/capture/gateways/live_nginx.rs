@@ -204,10 +204,15 @@ impl Nginx {
     }
 
     fn end(&mut self) {
-        // Whatever keeps its log open is its own, also workers that a killed master left.
+        // Whatever keeps its log open is its own, also workers that a killed master left. A master opens the log as its
+        // standard error only after it has written its pid, so it is known by that as well.
         let log = self.directory.path().join("error.log");
         let mut family = facts::all_processes().unwrap_or_default();
-        family.retain(|process| facts::standard_error(process.id.pid).as_ref() == Some(&log));
+        family.retain(|process| {
+            let is_nginx = classify::role(process) != classify::Role::Foreign;
+            let is_masters = process.id.pid == self.master || process.parent == self.master;
+            facts::standard_error(process.id.pid).as_ref() == Some(&log) || is_nginx && is_masters
+        });
         for process in &family {
             kill("TERM", process.id.pid);
         }
