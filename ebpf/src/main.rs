@@ -15,6 +15,7 @@ mod emit;
 mod files;
 mod kernel;
 mod ledger;
+mod log;
 mod maps;
 mod regs;
 mod sock;

@@ -9,6 +9,7 @@ use crate::conn::{self, ConnRef, Moved};
 use crate::emit;
 use crate::emit::copy::{Place, Source, copy};
 use crate::kernel;
+use crate::log::debug;
 use crate::regs::{self, Syscall, nr};
 use crate::targets::{self, Thread};
 use crate::tls;
@@ -65,6 +66,10 @@ pub fn call_ended(ctx: &RawTracePointContext, direction: u8) {
     };
     // SAFETY: a helper without arguments.
     let at_ns = unsafe { bpf_ktime_get_ns() };
+    debug!(
+        ctx,
+        "call {} on fd {}: direction {}, {} bytes", call.nr, conn.id.fd, direction, ret
+    );
     if ret == 0 {
         // A call that asked for nothing also returns nothing.
         if call.nr != nr::RECVFROM || call.arg2 != 0 {

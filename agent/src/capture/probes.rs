@@ -144,6 +144,17 @@ impl Probes {
         Ring::new(ring).map_err(CaptureError::Ring)
     }
 
+    /// Hands the probes' debug lines that wait to the `log` facade whenever it is called.
+    ///
+    /// # Errors
+    /// [`CaptureError::Missing`] when the object was built without `--probe-log`.
+    #[cfg(feature = "probe-log")]
+    pub fn log_lines(&mut self) -> Result<impl FnMut() + Send + use<>, CaptureError> {
+        let mut logger = aya_log::EbpfLogger::init(&mut self.ebpf)
+            .map_err(|_no_map| CaptureError::Missing("debug lines: build it with --probe-log"))?;
+        Ok(move || logger.flush())
+    }
+
     /// Watches the sockets of a process from now on.
     ///
     /// # Errors

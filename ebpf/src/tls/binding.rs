@@ -13,6 +13,7 @@ use kongtap_common::{counter, tls};
 
 use crate::conn::{self, ConnRef, Moved};
 use crate::kernel::{self, SockHead};
+use crate::log::debug;
 use crate::maps::{BINDINGS, TLS_CALLS_OPEN};
 use crate::regs::Syscall;
 use crate::sock::is_callers_own;
@@ -125,6 +126,7 @@ pub fn set_fd(ctx: &ProbeContext) {
     let Some(conn) = carrier(thread, fd) else {
         return;
     };
+    debug!(ctx, "TLS object {:x} is on fd {}", ssl, fd);
     let key = SslKey::new(thread, ssl);
     let end = End::of(&conn);
     let old = binding(key).unwrap_or(Binding::NONE);

@@ -11,6 +11,7 @@ use kongtap_common::{counter, tls};
 use super::binding::{SslKey, conn_of};
 use crate::emit::copy::{Place, Source, copy};
 use crate::ledger;
+use crate::log::debug;
 use crate::maps::TLS_CALLS_OPEN;
 use crate::targets;
 
@@ -59,6 +60,10 @@ pub fn returned(ctx: &RetProbeContext) {
     // A failure would mean that the entry just read is gone.
     let _ = TLS_CALLS_OPEN.remove(&thread.pid_tgid);
     let ret: i32 = ctx.ret();
+    debug!(
+        ctx,
+        "TLS object {:x}: function {} returned {}", call.ssl, call.function, ret
+    );
     let direction = match call.function {
         tls::READ | tls::READ_EX => DIRECTION_INGRESS,
         tls::WRITE | tls::WRITE_EX => DIRECTION_EGRESS,
