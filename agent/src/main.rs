@@ -3,7 +3,7 @@
 #![expect(unused_crate_dependencies, reason = "the library uses them")]
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -24,7 +24,12 @@ fn main() -> ExitCode {
         Ok(filter) => filter,
         Err(error) => return fail(Exit::Configuration, [format!("--log: {error}")]),
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .init();
     // Two providers could be compiled in by accident; this one is meant, and an earlier choice is none of ours.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -33,8 +33,17 @@ pub struct Status {
 pub struct WatchedGateway {
     /// The master's pid.
     pub master: Option<u32>,
-    /// The workers' pids.
-    pub workers: Vec<u32>,
+    /// The workers.
+    pub workers: Vec<WatchedWorker>,
+}
+
+/// One worker.
+#[derive(Clone, Debug, Deserialize)]
+pub struct WatchedWorker {
+    /// Its pid.
+    pub pid: u32,
+    /// How its TLS is captured, in words.
+    pub tls: String,
 }
 
 /// The byte half.
@@ -44,6 +53,8 @@ pub struct Bytes {
     pub seen: u64,
     /// Copied to user space.
     pub copied: u64,
+    /// Of those, given to the parser.
+    pub read: u64,
     /// Deliberately not copied, by reason.
     pub left: Reasons,
     /// Lost, by reason.
@@ -113,6 +124,12 @@ impl Status {
             "bytes: {} seen, {accounted} accounted for: {bytes:?}",
             bytes.seen
         );
+        ensure!(
+            bytes.read == bytes.copied,
+            "bytes: {} copied, {} read: {bytes:?}",
+            bytes.copied,
+            bytes.read
+        );
         let accounted = [
             exchanges.shipped,
             exchanges.queued,
@@ -154,8 +171,8 @@ mod tests {
     fn document() -> Value {
         json!({
             "version": "0.1.0", "state": "watching",
-            "gateways": [{"kind": "nginx", "master": 10, "workers": [11, 12]}],
-            "bytes": {"seen": 10, "copied": 7, "left": {"body": 2}, "lost": {"ring_full": 1}, "balanced": true},
+            "gateways": [{"kind": "nginx", "master": 10, "workers": [{"pid": 11, "tls": "off"}]}],
+            "bytes": {"seen": 10, "copied": 7, "read": 7, "left": {"body": 2}, "lost": {"ring_full": 1}, "balanced": true},
             "exchanges": {"seen": 6, "shipped": 3, "queued": 1, "filtered": {"profile": 1}, "dropped": {"timeout": 1}, "balanced": true},
         })
     }
@@ -170,6 +187,7 @@ mod tests {
             assert!(error.contains(expect), "{pointer}: {error}");
         };
         check("/bytes/seen", json!(11), "11 seen, 10 accounted");
+        check("/bytes/read", json!(6), "7 copied, 6 read");
         check("/bytes/lost/ring_full", json!(0), "10 seen, 9 accounted");
         check("/exchanges/shipped", json!(4), "6 seen, 7 accounted");
         check("/bytes/balanced", json!(false), "says that they do not");

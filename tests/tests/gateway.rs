@@ -193,8 +193,9 @@ async fn workers_that_a_reload_starts_are_followed() {
                         .gateways
                         .iter()
                         .flat_map(|gateway| &gateway.workers)
+                        .map(|worker| worker.pid)
                         .collect();
-                    if new.len() == 2 && new.iter().all(|worker| watched.contains(&worker)) {
+                    if new.len() == 2 && new.iter().all(|worker| watched.contains(worker)) {
                         Ok(())
                     } else {
                         Err(format!("new workers {new:?}, watched {watched:?}"))

@@ -49,7 +49,7 @@ async fn a_recording_gives_the_messages_of_what_was_recorded() {
     let log = at("record.log");
     let placed = recorder.ready("the recording to begin", Duration::from_secs(30), async || {
         let said = std::fs::read_to_string(&log).unwrap_or_default();
-        if said.contains("recording") {
+        if said.contains("Recording") {
             Ok(())
         } else {
             Err(said)
@@ -119,7 +119,8 @@ async fn a_recording_gives_the_messages_of_what_was_recorded() {
         .first()
         .unwrap()
         .lines()
-        .map(|line| Shipped::read(&serde_json::from_str(line).unwrap()).unwrap())
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|line| Shipped::read(&line["message"]).unwrap())
         .collect();
     let report = compare(&expected, &shipped);
     assert!(report.is_clean(), "{}", report.complaints(12));
