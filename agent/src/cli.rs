@@ -40,27 +40,34 @@ Three steps to a gateway's traffic in an inspector:
   2. export KONGTAP_ACCESS_TOKEN=secret KONGTAP_BUCKET_KEY=demo KONGTAP_API_ENDPOINT=http://127.0.0.1:8012
   3. sudo -E kongtap run --gateway-config kong.yml
 
+The exit codes stand in `kongtap run --help`.
+
+Environment: KONGTAP_ACCESS_TOKEN, KONGTAP_BUCKET_KEY, KONGTAP_API_ENDPOINT and KONGTAP_LOG_BODY make one global
+runscope configuration; KONGTAP_ADMIN_URL and KONGTAP_ADMIN_TOKEN reach the gateway's Admin API.";
+
+const EXIT_CODES: &str = "\
 Exit codes:
   0   ok
   1   it failed while running
   2   the command line is wrong
   64  the configuration is wrong (every mistake is printed)
   69  there is nothing to watch, or this kernel cannot do it
-  77  privileges are missing
-
-Environment: KONGTAP_ACCESS_TOKEN, KONGTAP_BUCKET_KEY, KONGTAP_API_ENDPOINT and KONGTAP_LOG_BODY make one global
-runscope configuration; KONGTAP_ADMIN_URL and KONGTAP_ADMIN_TOKEN reach the gateway's Admin API.";
+  77  privileges are missing";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Watch, and ship.
+    #[command(after_help = EXIT_CODES)]
     Run(WatchArgs),
     /// Check every configuration file, and print every mistake.
+    #[command(after_help = EXIT_CODES)]
     CheckConfig(WatchArgs),
     /// Say what is found and what is missing, and what to do about it.
+    #[command(after_help = EXIT_CODES)]
     Doctor(DoctorArgs),
     /// Write what the probes see into a file, for `replay`. It holds traffic in the clear.
+    #[command(after_help = EXIT_CODES)]
     Record(RecordArgs),
     /// Run a recording through the whole pipeline, without root, and print the messages.
     Replay(ReplayArgs),

@@ -162,7 +162,7 @@ pub enum SelectError {
     },
     /// Nothing that looks like a gateway runs here.
     #[error(
-        "no Kong, OpenResty or nginx runs here; start it, name it with --pid, or share the host's PID namespace"
+        "no gateway found: no Kong, OpenResty or nginx runs here; start it, name it with --pid, or share the host's PID namespace"
     )]
     NoGateway,
     /// No process here is the one that the Admin API told of.

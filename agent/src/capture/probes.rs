@@ -201,7 +201,25 @@ impl Probes {
             return Ok(());
         };
         self.set_target(tgid, 0, target::TLS)?;
-        super::tls::detach(&mut self.ebpf, links);
+        drop(links);
+        self.forget_tls(tgid);
+        Ok(())
+    }
+
+    /// Stops watching a process that is gone. Its probes are taken off in the background.
+    ///
+    /// # Errors
+    /// [`CaptureError::Pid`] or [`CaptureError::Map`].
+    pub fn forget(&mut self, tgid: u32) -> Result<(), CaptureError> {
+        self.set_target(tgid, 0, target::MASK)?;
+        if let Some(links) = self.tls.remove(&tgid) {
+            links.detach_later();
+            self.forget_tls(tgid);
+        }
+        Ok(())
+    }
+
+    fn forget_tls(&mut self, tgid: u32) {
         // A call that was under way will not be seen to return, and objects will not be seen to go.
         for key in self
             .bindings
@@ -221,7 +239,6 @@ impl Probes {
         {
             drop(self.tls_calls.remove(&key));
         }
-        Ok(())
     }
 
     /// What the probes counted since they were loaded.

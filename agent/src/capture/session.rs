@@ -4,7 +4,7 @@
 //! times a second. One thread follows the gateways: a worker that a reload starts is watched within [`TICK`].
 //! Deliberately absent: anything that is done with events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -212,7 +212,12 @@ struct Follower {
 
 impl Follower {
     fn tick(&mut self) {
-        for change in self.watcher.tick() {
+        // What began comes first: until it is watched, its traffic passes unseen.
+        let (began, ended): (Vec<_>, Vec<_>) = self.watcher.tick().into_iter().partition(|change| {
+            matches!(change, GatewayChange::WorkerStarted { .. } | GatewayChange::GatewayFound(_))
+        });
+        let reused: BTreeSet<Pid> = began.iter().filter_map(started).collect();
+        for change in began.into_iter().chain(ended) {
             match change {
                 GatewayChange::WorkerStarted { gateway, worker } => {
                     let kind = self
@@ -223,7 +228,8 @@ impl Follower {
                         .map(|g| g.kind);
                     self.begin(&worker, kind.unwrap_or(GatewayKind::Other));
                 }
-                GatewayChange::WorkerGone { worker, .. } => self.end(worker.pid),
+                GatewayChange::WorkerGone { worker, .. } if reused.contains(&worker.pid) => {}
+                GatewayChange::WorkerGone { worker, .. } => self.forget(worker.pid),
                 GatewayChange::GatewayFound(gateway) => {
                     tracing::info!(
                         kind = gateway.kind.label(),
@@ -308,11 +314,11 @@ impl Follower {
         }
     }
 
-    fn end(&mut self, pid: Pid) {
+    fn forget(&mut self, pid: Pid) {
         self.states.remove(&pid);
         self.problems.remove(&pid);
-        if let Err(error) = self.probes.unwatch(pid.0) {
-            tracing::warn!(pid = pid.0, %error, "Cannot take the probes off.");
+        if let Err(error) = self.probes.forget(pid.0) {
+            tracing::warn!(pid = pid.0, %error, "Cannot forget a worker.");
         }
     }
 
@@ -351,10 +357,19 @@ impl Follower {
     fn finish(mut self, reader: Reader) {
         let watched: Vec<Pid> = self.states.keys().copied().collect();
         for pid in watched {
-            self.end(pid);
+            if let Err(error) = self.probes.unwatch(pid.0) {
+                tracing::warn!(pid = pid.0, %error, "Cannot take the probes off.");
+            }
         }
         reader.stop();
         self.publish();
+    }
+}
+
+fn started(change: &GatewayChange) -> Option<Pid> {
+    match change {
+        GatewayChange::WorkerStarted { worker, .. } => Some(worker.pid),
+        GatewayChange::WorkerGone { .. } | GatewayChange::GatewayGone(_) | GatewayChange::GatewayFound(_) => None,
     }
 }
 

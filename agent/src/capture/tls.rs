@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use aya::Ebpf;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
 use kongtap_common::tls as cookie;
 
@@ -80,15 +82,32 @@ pub struct TlsAttachment {
     pub missing: Vec<(TlsFunction, Option<ProgramError>)>,
 }
 
-/// Links of one process, by program.
+/// The probes on one process. Dropping a link takes its probe off, which takes the kernel about 90 ms, one after the other
+/// whoever asks (measured on 6.18).
 #[derive(Debug, Default)]
-pub(super) struct TlsLinks(Vec<(&'static str, UProbeLinkId)>);
+pub(super) struct TlsLinks(Vec<UProbeLink>);
 
 impl TlsLinks {
     pub(super) fn append(&mut self, mut more: Self) {
         self.0.append(&mut more.0);
     }
+
+    /// Takes the probes off a process that is gone, in the background and with pauses: the kernel's lock would otherwise
+    /// keep probes off the workers that a reload has just started.
+    pub(super) fn detach_later(self) {
+        let slowly = move || {
+            for link in self.0 {
+                drop(link);
+                thread::sleep(DETACHING_PAUSE);
+            }
+        };
+        // Without a thread the links are dropped here and now, with the closure.
+        drop(thread::Builder::new().name("kongtap-detach".to_owned()).spawn(slowly));
+    }
 }
+
+/// Pause between two probes of a process that is gone.
+const DETACHING_PAUSE: Duration = Duration::from_millis(500);
 
 /// Attaches what the plan names, in the process `tgid` alone.
 pub(super) fn attach(
@@ -118,7 +137,7 @@ pub(super) fn attach(
     if attachment.probed.iter().any(|function| moves_bytes(*function)) {
         return Ok((links, attachment));
     }
-    detach(ebpf, links);
+    drop(links);
     let source = attachment.missing.into_iter().rev().find_map(|(_, error)| error);
     Err(CaptureError::NoTlsFunction {
         path: plan.path.clone(),
@@ -147,19 +166,13 @@ fn attach_one(
         };
         let program: &mut UProbe = program(ebpf, name)?;
         match program.attach(point, &plan.path, UProbeScope::OneProcess(pid)) {
-            Ok(link) => links.0.push((name, link)),
+            Ok(link) => links.0.push(program.take_link(link).map_err(|source| CaptureError::Program {
+                action: "attach",
+                program: name,
+                source,
+            })?),
             Err(error) => return Ok(Err(error)),
         }
     }
     Ok(Ok(()))
-}
-
-/// Takes probes off, last attached first: a call that is seen to begin must be seen to end.
-pub(super) fn detach(ebpf: &mut Ebpf, links: TlsLinks) {
-    for (name, link) in links.0.into_iter().rev() {
-        if let Ok(program) = program::<UProbe>(ebpf, name) {
-            // A process that is gone took its probes along.
-            drop(program.detach(link));
-        }
-    }
 }
