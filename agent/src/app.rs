@@ -108,7 +108,6 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         history: Arc::clone(&history),
         ledger: Arc::clone(&ledger),
         ship: ship.clone(),
-        late: Arc::clone(session.late()),
         stats: Arc::clone(board.pipeline_stats()),
     })
     .map_err(|source| AppError::Os {

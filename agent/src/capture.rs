@@ -7,7 +7,6 @@ pub mod decode;
 pub mod event;
 pub mod gateways;
 pub mod host;
-pub mod late;
 pub mod libraries;
 pub mod probes;
 pub mod reader;

@@ -36,18 +36,34 @@ pub async fn examine(config: &Config) -> Report {
     gateway(config, source.as_ref(), &mut rows).await;
     endpoints(config, &mut rows).await;
     running_agent(config, &mut rows).await;
-    Report { rows, privilege_is_missing }
+    Report {
+        rows,
+        privilege_is_missing,
+    }
 }
 
 fn row(name: &'static str, state: CheckState, found: impl Into<String>, remedy: Option<&str>) -> Check {
-    Check { name, state, found: found.into(), remedy: remedy.map(str::to_owned) }
+    Check {
+        name,
+        state,
+        found: found.into(),
+        remedy: remedy.map(str::to_owned),
+    }
 }
 
 /// Whether the kernel takes the probes. Says whether privilege is what is missing.
 fn load(rows: &mut Vec<Check>) -> bool {
-    match Probes::load(&ProbeOptions { ring_bytes: TRIAL_RING_BYTES, ..ProbeOptions::default() }) {
+    match Probes::load(&ProbeOptions {
+        ring_bytes: TRIAL_RING_BYTES,
+        ..ProbeOptions::default()
+    }) {
         Ok(_probes) => {
-            rows.push(row("probes", CheckState::Ok, "the kernel takes every program", None));
+            rows.push(row(
+                "probes",
+                CheckState::Ok,
+                "the kernel takes every program",
+                None,
+            ));
             false
         }
         Err(error) => {
@@ -77,7 +93,12 @@ async fn configuration(config: &Config, rows: &mut Vec<Check>) -> Option<Source>
             return None;
         }
         Err(error) => {
-            rows.push(row(NAME, CheckState::Failed, chain(&error), Some("correct --admin-url")));
+            rows.push(row(
+                NAME,
+                CheckState::Failed,
+                chain(&error),
+                Some("correct --admin-url"),
+            ));
             return None;
         }
     };
@@ -128,7 +149,11 @@ async fn gateway(config: &Config, source: Option<&Source>, rows: &mut Vec<Check>
 }
 
 fn describe(gateway: &Gateway) -> String {
-    let workers: Vec<String> = gateway.workers.iter().map(|worker| worker.pid.to_string()).collect();
+    let workers: Vec<String> = gateway
+        .workers
+        .iter()
+        .map(|worker| worker.pid.to_string())
+        .collect();
     let mut text = gateway.kind.label().to_owned();
     if let Some(master) = gateway.master {
         write_into(&mut text, format_args!(", master {master}"));
@@ -139,7 +164,10 @@ fn describe(gateway: &Gateway) -> String {
         write_into(&mut text, format_args!(", listens on {}", listeners.join(" ")));
     }
     if let Some(log) = &gateway.error_log {
-        write_into(&mut text, format_args!(", its own errors are in {}", log.display()));
+        write_into(
+            &mut text,
+            format_args!(", its own errors are in {}", log.display()),
+        );
     }
     text
 }
@@ -147,7 +175,9 @@ fn describe(gateway: &Gateway) -> String {
 fn tls(gateway: &Gateway, libraries: &mut LibraryFinder, rows: &mut Vec<Check>) {
     const NAME: &str = "TLS library";
     // The workers are forks of one master, so one of them stands for all.
-    let Some(worker) = gateway.workers.first() else { return };
+    let Some(worker) = gateway.workers.first() else {
+        return;
+    };
     let check = match libraries.search(worker.pid) {
         Ok(TlsSearch::Found(found)) => {
             let texts: Vec<String> = found
@@ -169,16 +199,26 @@ fn tls(gateway: &Gateway, libraries: &mut LibraryFinder, rows: &mut Vec<Check>) 
                 .collect();
             row(NAME, CheckState::Ok, texts.join("; "), None)
         }
-        Ok(TlsSearch::NoLibrary) => {
-            row(NAME, CheckState::Warning, "none is mapped: only plain traffic will be seen", None)
-        }
+        Ok(TlsSearch::NoLibrary) => row(
+            NAME,
+            CheckState::Warning,
+            "none is mapped: only plain traffic will be seen",
+            None,
+        ),
         Ok(TlsSearch::NoSymbols { examined }) => {
-            let files: Vec<String> =
-                examined.iter().map(|file| format!("{}: {}", file.path.display(), file.problem.label())).collect();
+            let files: Vec<String> = examined
+                .iter()
+                .map(|file| format!("{}: {}", file.path.display(), file.problem.label()))
+                .collect();
             let remedy = "use a library with symbols; plain traffic is seen without";
             row(NAME, CheckState::Warning, files.join(", "), Some(remedy))
         }
-        Err(error) => row(NAME, CheckState::Warning, chain(&error), Some("run as root, or with CAP_SYS_PTRACE")),
+        Err(error) => row(
+            NAME,
+            CheckState::Warning,
+            chain(&error),
+            Some("run as root, or with CAP_SYS_PTRACE"),
+        ),
     };
     rows.push(check);
 }
@@ -190,7 +230,12 @@ async fn endpoints(config: &Config, rows: &mut Vec<Check>) {
         Err(mistakes) => {
             let found: Vec<String> = mistakes.0.iter().map(ToString::to_string).collect();
             let remedy = Some("correct every line");
-            rows.push(row("configuration files", CheckState::Failed, found.join("; "), remedy));
+            rows.push(row(
+                "configuration files",
+                CheckState::Failed,
+                found.join("; "),
+                remedy,
+            ));
             return;
         }
     };
@@ -230,7 +275,12 @@ async fn running_agent(config: &Config, rows: &mut Vec<Check>) {
     let size = usage::of_this_process().executable_bytes / 1024;
     let found = match ask(&url).await {
         Some(status) => {
-            let number = |path: &str| status.pointer(path).and_then(serde_json::Value::as_f64).unwrap_or(0.0);
+            let number = |path: &str| {
+                status
+                    .pointer(path)
+                    .and_then(serde_json::Value::as_f64)
+                    .unwrap_or(0.0)
+            };
             let uptime = number("/uptime_seconds").max(1.0);
             format!(
                 "runs at {url}: {:.1} MiB of memory, {:.2} % of a core since its start, program {size} KiB",
@@ -244,7 +294,11 @@ async fn running_agent(config: &Config, rows: &mut Vec<Check>) {
 }
 
 async fn ask(url: &str) -> Option<serde_json::Value> {
-    let client = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(2)).build().ok()?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(std::time::Duration::from_secs(2))
+        .build()
+        .ok()?;
     client.get(url).send().await.ok()?.json().await.ok()
 }
 
@@ -257,11 +311,19 @@ impl Report {
     /// The table for people.
     #[must_use]
     pub fn to_table(&self) -> String {
-        let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+        let width = self
+            .rows
+            .iter()
+            .map(|row| row.name.chars().count())
+            .max()
+            .unwrap_or(0);
         let mut text = String::new();
         for row in &self.rows {
             let mark = label(row.state);
-            write_into(&mut text, format_args!("{mark:<7} {:<width$}  {}\n", row.name, row.found));
+            write_into(
+                &mut text,
+                format_args!("{mark:<7} {:<width$}  {}\n", row.name, row.found),
+            );
             if let Some(remedy) = &row.remedy {
                 write_into(&mut text, format_args!("{:<7} {:<width$}  → {remedy}\n", "", ""));
             }
@@ -319,14 +381,26 @@ mod tests {
     use super::{CheckState, Exit, Report, row};
 
     fn report(states: &[CheckState], privilege_is_missing: bool) -> Report {
-        let rows = states.iter().map(|state| row("thing", *state, "found", Some("do it"))).collect();
-        Report { rows, privilege_is_missing }
+        let rows = states
+            .iter()
+            .map(|state| row("thing", *state, "found", Some("do it")))
+            .collect();
+        Report {
+            rows,
+            privilege_is_missing,
+        }
     }
 
     #[test]
     fn the_exit_code_is_that_of_run() {
-        assert_eq!(report(&[CheckState::Ok, CheckState::Warning], false).exit(), Exit::Ok);
-        assert_eq!(report(&[CheckState::Ok, CheckState::Failed], false).exit(), Exit::Unavailable);
+        assert_eq!(
+            report(&[CheckState::Ok, CheckState::Warning], false).exit(),
+            Exit::Ok
+        );
+        assert_eq!(
+            report(&[CheckState::Ok, CheckState::Failed], false).exit(),
+            Exit::Unavailable
+        );
         assert_eq!(report(&[CheckState::Failed], true).exit(), Exit::NoPrivilege);
     }
 

@@ -57,7 +57,9 @@ async fn verb(verb: Verb) -> ExitCode {
 }
 
 fn configuration(watch: &WatchArgs) -> Result<Config, ExitCode> {
-    watch.resolve(&environment).map_err(|errors| fail(Exit::Configuration, errors))
+    watch
+        .resolve(&environment)
+        .map_err(|errors| fail(Exit::Configuration, errors))
 }
 
 fn outcome(result: Result<(), AppError>) -> ExitCode {
@@ -78,7 +80,10 @@ fn check_config(watch: &WatchArgs) -> ExitCode {
                     files: watch.gateway_config.clone(),
                     ..kongtap::config::GatewayConfig::default()
                 },
-                plugins: kongtap::config::PluginsConfig { files: watch.plugins.clone(), global: None },
+                plugins: kongtap::config::PluginsConfig {
+                    files: watch.plugins.clone(),
+                    global: None,
+                },
                 ..Config::default()
             };
             (files, errors.iter().map(ToString::to_string).collect())
@@ -95,7 +100,9 @@ fn check_config(watch: &WatchArgs) -> ExitCode {
                 say(&format!("note: {warning}"));
             }
             if checked.plugins.is_empty() {
-                say("note: no runscope configuration, so nothing would be shipped: give --plugins FILE, or set KONGTAP_ACCESS_TOKEN and KONGTAP_BUCKET_KEY");
+                say(
+                    "note: no runscope configuration, so nothing would be shipped: give --plugins FILE, or set KONGTAP_ACCESS_TOKEN and KONGTAP_BUCKET_KEY",
+                );
             }
             Exit::Ok.into()
         }
@@ -113,7 +120,11 @@ async fn look(arguments: &DoctorArgs) -> ExitCode {
         Err(exit) => return exit,
     };
     let report = doctor::examine(&config).await;
-    say(&if arguments.json { report.to_json() } else { report.to_table() });
+    say(&if arguments.json {
+        report.to_json()
+    } else {
+        report.to_table()
+    });
     report.exit().into()
 }
 

@@ -10,12 +10,9 @@ use kongtap_common::record::ABI;
 use super::setup::Setup;
 use super::{AppError, stop_signal};
 use crate::capture::event::CaptureEvent;
-use crate::capture::gateways;
-use crate::capture::late::LateConnections;
 use crate::capture::reader::BatchSink;
 use crate::capture::recording::{Header, RecordingError, Writer, Written};
 use crate::capture::session::Session;
-use crate::capture::sockets;
 use crate::cli::RecordArgs;
 use crate::clock::WallClock;
 use crate::config::Config;
@@ -55,7 +52,6 @@ pub async fn record(config: Config, arguments: &RecordArgs) -> Result<(), Record
     let header = Header {
         abi: ABI,
         boot_unix_ns: WallClock::of_this_host().boot_unix_ns,
-        late: open_connections(&setup),
         recorded_by: format!("kongtap {}", env!("CARGO_PKG_VERSION")),
     };
     let writer = Writer::create(&arguments.output, &header, arguments.max_bytes)?;
@@ -104,18 +100,6 @@ pub async fn record(config: Config, arguments: &RecordArgs) -> Result<(), Record
         arguments.output.display()
     ));
     Ok(())
-}
-
-fn open_connections(setup: &Setup) -> Vec<(std::net::SocketAddr, std::net::SocketAddr)> {
-    let mut late = LateConnections::default();
-    for gateway in gateways::find(&setup.session.selector).unwrap_or_default() {
-        for worker in gateway.workers {
-            if let Ok(found) = sockets::of_process(worker.pid) {
-                late.extend(found.established.iter().map(|open| (open.local, open.remote)));
-            }
-        }
-    }
-    late.to_sorted()
 }
 
 async fn elapsed(seconds: Option<u64>) {

@@ -9,7 +9,6 @@ use arc_swap::ArcSwap;
 use super::{AppError, setup};
 use crate::capture::decode::decode;
 use crate::capture::event::KernelTime;
-use crate::capture::late::LateConnections;
 use crate::capture::recording::{Next, Reader, RecordingError};
 use crate::cli::ReplayArgs;
 use crate::clock::WallClock;
@@ -91,8 +90,6 @@ pub async fn replay(config: &Config, arguments: &ReplayArgs) -> Result<Replayed,
     settings.wall = WallClock {
         boot_unix_ns: header.boot_unix_ns,
     };
-    let mut late = LateConnections::default();
-    late.extend(header.late);
     let ledger = Arc::new(ExchangeLedger::default());
     let out: Box<dyn Write> = match &arguments.output {
         Some(path) => Box::new(BufWriter::new(File::create(path).map_err(ReplayError::Output)?)),
@@ -118,12 +115,11 @@ pub async fn replay(config: &Config, arguments: &ReplayArgs) -> Result<Replayed,
             Next::Damaged => break true,
             Next::Record(record) => {
                 records += 1;
-                let Ok(mut event) = decode(record) else {
+                let Ok(event) = decode(record) else {
                     undecodable += 1;
                     continue;
                 };
                 now = now.max(event.at());
-                late.mark(&mut event);
                 pipeline.apply(event);
                 if now.ns_since(swept) >= SWEEP_NS {
                     swept = now;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::capture::event::CaptureEvent;
-use crate::capture::late::LateConnections;
 use crate::clock;
 use crate::message::Message;
 use crate::pipeline::{History, Pipeline, PipelineStats, Settings, Sink};
@@ -26,7 +25,6 @@ pub(super) struct Parts {
     pub(super) history: Arc<ArcSwap<History>>,
     pub(super) ledger: Arc<ExchangeLedger>,
     pub(super) ship: ShipHandle,
-    pub(super) late: Arc<ArcSwap<LateConnections>>,
     pub(super) stats: Arc<ArcSwap<PipelineStats>>,
 }
 
@@ -54,7 +52,6 @@ fn work(parts: Parts) {
         history,
         ledger,
         ship,
-        late,
         stats,
     } = parts;
     let mut pipeline = Pipeline::new(settings, history, ledger, Queue(ship));
@@ -62,9 +59,7 @@ fn work(parts: Parts) {
     loop {
         match batches.recv_timeout(SWEEP) {
             Ok(batch) => {
-                let late = late.load();
-                for mut event in batch {
-                    late.mark(&mut event);
+                for event in batch {
                     pipeline.apply(event);
                 }
             }

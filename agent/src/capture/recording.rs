@@ -5,7 +5,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
-use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -15,8 +14,8 @@ use serde::{Deserialize, Serialize};
 /// First line of a recording.
 const FORMAT: &str = "kongtap-recording 1";
 
-/// Longest header line that is read, bytes. A gateway with 65,536 open connections stays below it.
-const HEADER_LIMIT_BYTES: u64 = 16 << 20;
+/// Longest header line that is read, bytes.
+const HEADER_LIMIT_BYTES: u64 = 64 << 10;
 
 /// Longest record: a header and the largest payload.
 const RECORD_LIMIT_BYTES: u32 = MAX_PAYLOAD_BYTES + HEADER_BYTES;
@@ -30,8 +29,6 @@ pub struct Header {
     pub abi: u8,
     /// Unix nanoseconds at the recorded host's monotonic zero.
     pub boot_unix_ns: u64,
-    /// Connections that were open when recording began: the gateway's end, the other end.
-    pub late: Vec<(SocketAddr, SocketAddr)>,
     /// kongtap's version.
     pub recorded_by: String,
 }
@@ -249,7 +246,6 @@ mod tests {
         Header {
             abi: kongtap_common::record::ABI,
             boot_unix_ns: 7,
-            late: vec![("127.0.0.1:80".parse().unwrap(), "127.0.0.1:4000".parse().unwrap())],
             recorded_by: "test".into(),
         }
     }

@@ -14,17 +14,20 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::gateways::watch::{GatewayChange, Watcher};
-use super::gateways::{Gateway, GatewayKind, Pid, SelectError, Selector, Worker};
-use super::late::LateConnections;
+use super::gateways::{Gateway, GatewayKind, Pid, SelectError, Selector, Worker, facts};
 use super::libraries::{LibraryFinder, TlsLibrary, TlsSearch};
 use super::probes::{CaptureError, KernelCounters, ProbeOptions, Probes};
 use super::reader::{BatchSink, Reader, ReaderCounters, ReaderCounts, ReaderOptions, Tap};
-use super::sockets;
 use super::symbols::TlsFunction;
 use super::tls::TlsProbePlan;
 
 /// How often the gateways' processes are looked at.
 pub const TICK: Duration = Duration::from_millis(200);
+
+/// How often the masters' children are counted up, which costs one small file of `/proc` each.
+pub const GLANCE: Duration = Duration::from_millis(25);
+
+const GLANCES_PER_TICK: u32 = 8;
 
 /// What to capture, and how.
 #[derive(Clone, Debug)]
@@ -57,7 +60,6 @@ pub enum SessionError {
 #[derive(Debug)]
 pub struct Session {
     status: Arc<ArcSwap<CaptureStatus>>,
-    late: Arc<ArcSwap<LateConnections>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -130,7 +132,6 @@ impl Session {
         let ring = probes.ring()?;
         let reader = Reader::spawn(ring, options.reader, sink, tap).map_err(SessionError::Thread)?;
         let status = Arc::new(ArcSwap::from_pointee(CaptureStatus::default()));
-        let late = Arc::new(ArcSwap::from_pointee(LateConnections::default()));
         let stop = Arc::new(AtomicBool::new(false));
         let mut follower = Follower {
             watcher,
@@ -141,23 +142,27 @@ impl Session {
             states: BTreeMap::new(),
             problems: BTreeMap::new(),
             status: Arc::clone(&status),
-            late: Arc::clone(&late),
+            children: Vec::new(),
         };
         follower.tick();
         let stopping = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("kongtap-follow".to_owned())
             .spawn(move || {
+                let mut glances = 0;
                 while !stopping.load(Ordering::Acquire) {
-                    thread::park_timeout(TICK);
-                    follower.tick();
+                    thread::park_timeout(GLANCE);
+                    glances += 1;
+                    if glances >= GLANCES_PER_TICK || follower.has_new_children() {
+                        glances = 0;
+                        follower.tick();
+                    }
                 }
                 follower.finish(reader);
             })
             .map_err(SessionError::Thread)?;
         Ok(Self {
             status,
-            late,
             stop,
             thread: Some(thread),
         })
@@ -167,12 +172,6 @@ impl Session {
     #[must_use]
     pub const fn status(&self) -> &Arc<ArcSwap<CaptureStatus>> {
         &self.status
-    }
-
-    /// Connections that were open before the probes came.
-    #[must_use]
-    pub const fn late(&self) -> &Arc<ArcSwap<LateConnections>> {
-        &self.late
     }
 
     /// Takes the probes off, hands over what the ring still holds, and leaves the last counts in the status.
@@ -207,14 +206,18 @@ struct Follower {
     /// What does not work, by process.
     problems: BTreeMap<Pid, String>,
     status: Arc<ArcSwap<CaptureStatus>>,
-    late: Arc<ArcSwap<LateConnections>>,
+    /// The masters' children at the last tick, where the kernel lists them.
+    children: Vec<Pid>,
 }
 
 impl Follower {
     fn tick(&mut self) {
         // What began comes first: until it is watched, its traffic passes unseen.
         let (began, ended): (Vec<_>, Vec<_>) = self.watcher.tick().into_iter().partition(|change| {
-            matches!(change, GatewayChange::WorkerStarted { .. } | GatewayChange::GatewayFound(_))
+            matches!(
+                change,
+                GatewayChange::WorkerStarted { .. } | GatewayChange::GatewayFound(_)
+            )
         });
         let reused: BTreeSet<Pid> = began.iter().filter_map(started).collect();
         for change in began.into_iter().chain(ended) {
@@ -240,19 +243,30 @@ impl Follower {
                 GatewayChange::GatewayGone(id) => tracing::warn!(pid = id.pid.0, "A gateway is gone."),
             }
         }
+        self.children = self.masters_children();
         self.publish();
+    }
+
+    fn has_new_children(&self) -> bool {
+        self.masters_children() != self.children
+    }
+
+    fn masters_children(&self) -> Vec<Pid> {
+        let masters = self
+            .watcher
+            .gateways()
+            .iter()
+            .filter_map(|gateway| gateway.master);
+        masters.filter_map(facts::child_pids).flatten().collect()
     }
 
     fn begin(&mut self, worker: &Worker, kind: GatewayKind) {
         let pid = worker.pid;
-        // Both before and after: a connection that is accepted in between is marked late, which costs it nothing.
-        self.note_open_connections(pid);
         if let Err(error) = self.probes.watch(pid.0) {
             self.problems
                 .insert(pid, format!("process {pid} cannot be watched: {error}"));
             return;
         }
-        self.note_open_connections(pid);
         let state = if self.tls {
             self.begin_tls(pid, kind)
         } else {
@@ -296,22 +310,6 @@ impl Follower {
             };
         }
         outcome
-    }
-
-    fn note_open_connections(&self, pid: Pid) {
-        match sockets::of_process(pid) {
-            Ok(found) => {
-                let mut late = LateConnections::clone(&self.late.load());
-                late.extend(
-                    found
-                        .established
-                        .iter()
-                        .map(|connection| (connection.local, connection.remote)),
-                );
-                self.late.store(Arc::new(late));
-            }
-            Err(error) => tracing::warn!(pid = pid.0, %error, "Cannot list open connections."),
-        }
     }
 
     fn forget(&mut self, pid: Pid) {
@@ -369,7 +367,9 @@ impl Follower {
 fn started(change: &GatewayChange) -> Option<Pid> {
     match change {
         GatewayChange::WorkerStarted { worker, .. } => Some(worker.pid),
-        GatewayChange::WorkerGone { .. } | GatewayChange::GatewayGone(_) | GatewayChange::GatewayFound(_) => None,
+        GatewayChange::WorkerGone { .. } | GatewayChange::GatewayGone(_) | GatewayChange::GatewayFound(_) => {
+            None
+        }
     }
 }
 

@@ -102,7 +102,11 @@ impl TlsLinks {
             }
         };
         // Without a thread the links are dropped here and now, with the closure.
-        drop(thread::Builder::new().name("kongtap-detach".to_owned()).spawn(slowly));
+        drop(
+            thread::Builder::new()
+                .name("kongtap-detach".to_owned())
+                .spawn(slowly),
+        );
     }
 }
 
@@ -166,11 +170,13 @@ fn attach_one(
         };
         let program: &mut UProbe = program(ebpf, name)?;
         match program.attach(point, &plan.path, UProbeScope::OneProcess(pid)) {
-            Ok(link) => links.0.push(program.take_link(link).map_err(|source| CaptureError::Program {
-                action: "attach",
-                program: name,
-                source,
-            })?),
+            Ok(link) => links
+                .0
+                .push(program.take_link(link).map_err(|source| CaptureError::Program {
+                    action: "attach",
+                    program: name,
+                    source,
+                })?),
             Err(error) => return Ok(Err(error)),
         }
     }

@@ -146,7 +146,7 @@ pub struct Http1 {
     in_doubt: bool,
     /// Responses since the newest request whose own request was not seen.
     unasked: u32,
-    /// No more HTTP follows.
+    /// No more HTTP follows: another protocol, or nothing that is answered.
     opaque: bool,
     /// A request was seen, so a response without one is a loss and not just the past.
     saw_request: bool,
@@ -179,7 +179,7 @@ impl Http1 {
         self.leg
     }
 
-    /// Whether the connection changed protocol, so that nothing more can be read from it.
+    /// Whether nothing more can be read from it: it changed protocol, or one side will answer no more.
     #[must_use]
     pub const fn is_opaque(&self) -> bool {
         self.opaque
@@ -254,7 +254,11 @@ impl Http1 {
                 }
                 self.emit_ready(out);
             }
-            Side::Response => self.emit_all(out),
+            Side::Response => {
+                self.emit_all(out);
+                // What is read after that is thrown away unread (nginx's lingering close), so it is no request.
+                self.opaque = true;
+            }
         }
     }
 

@@ -250,6 +250,20 @@ fn what_the_connection_cuts_off_says_so() {
 }
 
 #[test]
+fn a_request_after_the_last_response_is_no_exchange() {
+    let last = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+    let moves = [
+        data(REQ, GET),
+        data(RES, last),
+        Move::End(RES),
+        data(REQ, GET),
+        Move::End(REQ),
+        Move::Close,
+    ];
+    check(&moves, &["GET /a [] -> 200 [ok]"]);
+}
+
+#[test]
 fn a_client_that_has_finished_sending_still_gets_its_answer() {
     check(
         &[data(REQ, GET), Move::End(REQ), data(RES, OK)],

@@ -10,7 +10,8 @@ use kongtap_common::counter;
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
 
 use super::{BUDGET, Capture, Seen, pattern, skip};
-use crate::capture::tls::{TlsFunction, TlsProbePlan};
+use crate::capture::symbols::TlsFunction;
+use crate::capture::tls::TlsProbePlan;
 use crate::clock;
 
 /// Bytes of the file that nginx serves: several TLS records, several socket calls.
