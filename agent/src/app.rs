@@ -140,7 +140,11 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         ))
     });
     let delivery = tokio::spawn(shipper.run(shipping.clone()));
-    let interface = tokio::spawn(admin::serve(listener, board.clone(), serving.clone()));
+    let interface = tokio::spawn(admin::serve(
+        listener,
+        Arc::<Board>::clone(&board),
+        serving.clone(),
+    ));
     board.set_state(State::Watching);
     tracing::info!(status = %format!("http://{}/status", config.admin.listen), "Watching.");
 

@@ -303,8 +303,9 @@ async fn ask(url: &str) -> Option<serde_json::Value> {
 }
 
 fn write_into(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    // Writing into a string does not fail.
-    drop(text.write_fmt(arguments));
+    if text.write_fmt(arguments).is_err() {
+        // Writing into a string does not fail; what was written stays.
+    }
 }
 
 impl Report {

@@ -21,3 +21,9 @@ pub mod pipeline;
 pub mod plugin;
 pub mod ship;
 pub mod telemetry;
+
+// The examples' and the program's alone.
+#[cfg(test)]
+use anyhow as _;
+use rustls as _;
+use tracing_subscriber as _;

@@ -73,10 +73,11 @@ pub fn detect(bytes: &[u8]) -> Detection {
 /// are taken for the start of a request.
 #[must_use]
 pub fn detect_joining(bytes: &[u8]) -> Detection {
-    match detect(bytes) {
-        Detection::Request if !starts_with_known_method(bytes) => Detection::Other,
-        detection => detection,
+    let detection = detect(bytes);
+    if detection == Detection::Request && !starts_with_known_method(bytes) {
+        return Detection::Other;
     }
+    detection
 }
 
 fn starts_with_known_method(bytes: &[u8]) -> bool {

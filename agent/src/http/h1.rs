@@ -34,7 +34,7 @@ use crate::http::exchange::{ConnInfo, Exchange, Leg, Outcome};
 pub struct HttpLimits {
     /// Longest head, bytes; a longer one is given up.
     pub head_bytes: usize,
-    /// Most header fields of one head, at most [`head::FIELDS`].
+    /// Most header fields of one head, at most 256.
     pub fields: usize,
     /// Bytes kept of one body on the client's leg.
     pub body_bytes: usize,

@@ -194,12 +194,12 @@ impl Families<'_, '_> {
         )
     }
 
-    fn labelled<'v>(
+    fn labelled(
         &mut self,
         name: &str,
         help: &str,
         label: &str,
-        values: impl IntoIterator<Item = (&'v str, u64)>,
+        values: impl IntoIterator<Item = (&'static str, u64)>,
         kind: Kind,
     ) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, None, kind.of())?;

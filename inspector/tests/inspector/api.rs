@@ -1,3 +1,5 @@
+//! The API: what is accepted, refused and listed, over real HTTP.
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,3 +1,5 @@
+//! The live stream: what followers are sent, and where they take up again.
+
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 use tokio::time::timeout;

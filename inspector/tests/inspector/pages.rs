@@ -1,3 +1,5 @@
+//! The pages: hostile content is shown escaped, under a strict Content-Security-Policy.
+
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 

@@ -11,7 +11,7 @@ use crate::http::exchange::Version;
 use crate::http::headers::{Header, Headers};
 
 /// Most fields of one head that can be read; a head with more is not read.
-pub const FIELDS: usize = 256;
+pub(super) const FIELDS: usize = 256;
 
 /// A request's head.
 #[derive(Debug)]
@@ -214,8 +214,11 @@ mod tests {
         }
     }
 
+    /// Method, target and fields.
+    type Expected<'a> = (&'a str, &'a [u8], &'a [(&'a str, &'a [u8])]);
+
     #[track_caller]
-    fn check_request(text: &[u8], expected: Option<(&str, &[u8], &[(&str, &[u8])])>) {
+    fn check_request(text: &[u8], expected: Option<Expected<'_>>) {
         let head = parse_request(text, 8);
         let seen = head.as_ref().map(|head| {
             let fields: Vec<(String, Vec<u8>)> = head

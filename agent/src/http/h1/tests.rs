@@ -60,17 +60,21 @@ fn line(exchange: &Exchange) -> String {
         let mark = if body.is_whole() { "" } else { "~" };
         format!("[{}{mark}]", body.bytes.escape_ascii())
     };
-    let request = exchange.request.as_ref().map_or("*".to_owned(), |request| {
-        let target = request.target.escape_ascii().to_string();
-        format!(
-            "{} {target} {}",
-            request.method.escape_ascii(),
-            body(&request.body)
-        )
-    });
-    let response = exchange.response.as_ref().map_or("*".to_owned(), |response| {
-        format!("{} {}", response.status, body(&response.body))
-    });
+    let request = exchange.request.as_ref().map_or_else(
+        || "*".to_owned(),
+        |request| {
+            let target = request.target.escape_ascii().to_string();
+            format!(
+                "{} {target} {}",
+                request.method.escape_ascii(),
+                body(&request.body)
+            )
+        },
+    );
+    let response = exchange.response.as_ref().map_or_else(
+        || "*".to_owned(),
+        |response| format!("{} {}", response.status, body(&response.body)),
+    );
     let outcome = match exchange.outcome {
         Outcome::Complete => "",
         Outcome::ResponseAbsent => " absent",
