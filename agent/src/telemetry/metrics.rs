@@ -137,6 +137,11 @@ impl Collector for Exposition {
             Kind::Counter,
         )?;
         out.gauge(
+            "posts_in_flight",
+            "Posts to endpoints that have not ended",
+            status.delivery.in_flight,
+        )?;
+        out.gauge(
             "queued_bytes",
             "Bytes of queued messages",
             status.delivery.queued_bytes,

@@ -229,8 +229,6 @@ impl Drop for Client {
 
 /// The functions of the system's libssl that are in `functions`.
 fn plan(functions: &[TlsFunction]) -> TlsProbePlan {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    assert!(!maps.contains("libssl"), "the tests themselves do not use it");
     let path = [
         "/usr/lib/x86_64-linux-gnu",
         "/usr/lib/aarch64-linux-gnu",
@@ -266,7 +264,10 @@ fn gateway_plan() -> TlsProbePlan {
     let functions: Vec<TlsFunction> = TlsFunction::ALL
         .iter()
         .copied()
-        .filter(|function| *function != TlsFunction::DoHandshake)
+        .filter(|function| {
+            use TlsFunction::{Accept, Connect, DoHandshake, Shutdown};
+            !matches!(function, DoHandshake | Accept | Connect | Shutdown)
+        })
         .collect();
     plan(&functions)
 }
@@ -444,7 +445,10 @@ fn without_the_handshake_it_is_bound_late_and_its_ciphertext_was_a_stream_of_its
     let functions: Vec<TlsFunction> = TlsFunction::ALL
         .iter()
         .copied()
-        .filter(|function| *function != TlsFunction::DoHandshake)
+        .filter(|function| {
+            use TlsFunction::{Accept, Connect, DoHandshake, Shutdown};
+            !matches!(function, DoHandshake | Accept | Connect | Shutdown)
+        })
         .collect();
     an_object_without_set_fd(&functions, true, 2);
 }
