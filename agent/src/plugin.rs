@@ -1,7 +1,7 @@
 //! The `runscope` configurations: which there are, and which is in force for an exchange.
 //!
 //! In: configurations in Kong's own declarative form or from the environment's values, a [`Snapshot`] to bind them to, and
-//! [`Resolution`]s. Out: a [`Decision`]. Precedence is Kong's [K@3.9 kong/runloop/plugins_iterator.lua]. Deliberately absent:
+//! [`Resolution`]s. Out: a [`Decision`]. Precedence is Kong's (Kong 3.9 kong/runloop/plugins_iterator.lua). Deliberately absent:
 //! reading files and the environment (values come as arguments), and a store.
 
 use std::collections::HashMap;

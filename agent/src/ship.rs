@@ -4,8 +4,8 @@
 //! [`ExchangeLedger`], a [`ShipStats`] and few log lines. `queue` holds what waits, `attempt` makes one POST and says
 //! what became of it, `clients` pools connections, `account` counts.
 //!
-//! Deliberately absent, for now: retries, batches, a breaker and a spool. What an attempt's [`attempt::Failure`] leads to
-//! is decided in one place, [`deliver`]; that is where they go.
+//! Deliberately absent, for now: retries, batches, a breaker and a spool. What an attempt's `attempt::Failure` leads to
+//! is decided in one place, `deliver`; that is where they go.
 
 mod account;
 mod attempt;

@@ -1,7 +1,7 @@
 //! The plugin's own schema: fields, defaults, coercions.
 //!
 //! In: the `config` of one configuration. Out: a [`Settings`], or every mistake in the plugin's own words
-//! [K@0.13.1 kong/plugins/runscope/schema.lua, kong/dao/schemas_validation.lua]. `tls_verify` is kongtap's: the plugin
+//! (Kong 0.13.1 kong/plugins/runscope/schema.lua, kong/dao/schemas_validation.lua). `tls_verify` is kongtap's: the plugin
 //! verified nothing.
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The `traditional_compatible` flavour, and the `expressions` flavour as far as its routes have no expression.
 //!
 //! In: routes. Out: the route of the highest priority that matches. A route becomes one entry for each of its paths; the entry's
-//! priority is the 64-bit number that Kong computes [K@3.9 kong/router/transform.lua get_priority], equal numbers are
+//! priority is the 64-bit number that Kong computes (Kong 3.9 kong/router/transform.lua get_priority), equal numbers are
 //! decided by the higher id. Expressions outrank everything and are not evaluated.
 
 use std::collections::HashMap;

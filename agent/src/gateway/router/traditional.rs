@@ -2,7 +2,7 @@
 //!
 //! In: routes. Out: the route that Kong's search finds. Entries (a route with one of its paths) are sorted into categories by
 //! the kinds of attributes they use. Per request the search first reduces a category to the entries that share one of the
-//! request's best hits, then takes the whole category, then the next lower one [K@3.9 kong/router/traditional.lua]. The
+//! request's best hits, then takes the whole category, then the next lower one (Kong 3.9 kong/router/traditional.lua). The
 //! reduction can prefer an entry that the sort order alone would not, so it is followed here step by step.
 
 use std::cmp::Reverse;
