@@ -109,6 +109,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         ledger: Arc::clone(&ledger),
         ship: ship.clone(),
         stats: Arc::clone(board.pipeline_stats()),
+        panics: Arc::clone(board.worker_panics()),
     })
     .map_err(|source| AppError::Os {
         action: "start a thread",

@@ -1,7 +1,7 @@
 //! Gathers what every stage says of itself into one [`Status`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -30,6 +30,7 @@ pub struct Board {
     gateway: Arc<ArcSwap<GatewayState>>,
     history: Arc<ArcSwap<History>>,
     pipeline: Arc<ArcSwap<PipelineStats>>,
+    worker_panics: Arc<AtomicU64>,
     ledger: Arc<ExchangeLedger>,
     ship: ShipHandle,
     source_name: String,
@@ -55,6 +56,7 @@ impl Board {
             gateway,
             history,
             pipeline: Arc::new(ArcSwap::from_pointee(PipelineStats::default())),
+            worker_panics: Arc::default(),
             ledger,
             ship,
             source_name,
@@ -65,6 +67,12 @@ impl Board {
     #[must_use]
     pub const fn pipeline_stats(&self) -> &Arc<ArcSwap<PipelineStats>> {
         &self.pipeline
+    }
+
+    /// Where the worker counts its panics.
+    #[must_use]
+    pub const fn worker_panics(&self) -> &Arc<AtomicU64> {
+        &self.worker_panics
     }
 
     /// Says what the agent is doing.
@@ -105,6 +113,12 @@ impl StatusSource for Board {
             problems.push(format!(
                 "{} records could not be decoded",
                 capture.reader.undecodable_records
+            ));
+        }
+        let panics = self.worker_panics.load(Ordering::Relaxed);
+        if panics > 0 {
+            problems.push(format!(
+                "the worker panicked {panics} times; what it held then is lost"
             ));
         }
         Status {
