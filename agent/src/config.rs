@@ -211,7 +211,7 @@ impl Default for GatewayConfig {
 impl Default for CaptureConfig {
     fn default() -> Self {
         Self {
-            ring_bytes: 16 << 20,
+            ring_bytes: 8 << 20,
             poll_ms: 5,
             tls: TlsCapture::Auto,
         }
@@ -311,7 +311,7 @@ pub fn check(config: &Config) -> Vec<ConfigError> {
     if !ring.is_power_of_two() || ring < 4096 {
         errors.push(ConfigError::new(
             "capture.ring_bytes",
-            "must be a power of two of at least 4096, such as 16777216",
+            "must be a power of two of at least 4096, such as 8388608",
         ));
     }
     if !(1..=1000).contains(&config.capture.poll_ms) {

@@ -20,14 +20,17 @@ use super::probes::{CaptureError, KernelCounters, ProbeOptions, Probes};
 use super::reader::{BatchSink, Reader, ReaderCounters, ReaderCounts, ReaderOptions, Tap};
 use super::symbols::TlsFunction;
 use super::tls::TlsProbePlan;
+use super::usage;
 
-/// How often the gateways' processes are looked at.
-pub const TICK: Duration = Duration::from_millis(200);
+/// How often the masters' children are listed, which costs one small file of `/proc` each. When they changed, everything
+/// else is looked at too.
+pub const GLANCE: Duration = Duration::from_millis(50);
 
-/// How often the masters' children are counted up, which costs one small file of `/proc` each.
-pub const GLANCE: Duration = Duration::from_millis(25);
+/// How often the status is renewed, in glances.
+const GLANCES_PER_PUBLICATION: u32 = 4;
 
-const GLANCES_PER_TICK: u32 = 8;
+/// How often everything about the gateways' processes is looked at, in glances.
+const GLANCES_PER_TICK: u32 = 20;
 
 /// What to capture, and how.
 #[derive(Clone, Debug)]
@@ -145,6 +148,7 @@ impl Session {
             children: Vec::new(),
         };
         follower.tick();
+        usage::give_back_memory();
         let stopping = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("kongtap-follow".to_owned())
@@ -156,6 +160,8 @@ impl Session {
                     if glances >= GLANCES_PER_TICK || follower.has_new_children() {
                         glances = 0;
                         follower.tick();
+                    } else if glances % GLANCES_PER_PUBLICATION == 0 {
+                        follower.publish();
                     }
                 }
                 follower.finish(reader);
@@ -168,7 +174,7 @@ impl Session {
         })
     }
 
-    /// How it is. Shared: it is replaced at every [`TICK`].
+    /// How it is. Shared: it is replaced several times a second.
     #[must_use]
     pub const fn status(&self) -> &Arc<ArcSwap<CaptureStatus>> {
         &self.status

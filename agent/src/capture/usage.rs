@@ -1,4 +1,4 @@
-//! What the agent itself costs, from `/proc/self`.
+//! What the agent itself costs, from `/proc/self`, and making it less.
 
 use std::fs;
 
@@ -24,6 +24,17 @@ pub fn of_this_process() -> Usage {
         memory_bytes,
         cpu_seconds: f64::from(milliseconds) / 1000.0,
         executable_bytes,
+    }
+}
+
+/// Gives memory that was only needed to start (the kernel's type information, the eBPF object, libraries' symbols) back to
+/// the system: the allocator would keep it.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "the allocator has no other interface")]
+    // SAFETY: takes a plain number, and touches only memory that is free.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
