@@ -15,7 +15,7 @@ use self::connection::Connection;
 pub use self::stats::ConnStats;
 use crate::capture::event::{CaptureEvent, ConnOpen, KernelTime};
 use crate::http::exchange::Exchange;
-use crate::http::h1::HttpLimits;
+use crate::http::h1::limits::HttpLimits;
 use kongtap_common::record::ConnId;
 
 /// Bounds of the table.

@@ -20,7 +20,7 @@ use crate::gateway::document::{Mistake, Mistakes, Place, SourceFile};
 use crate::gateway::router::{RouterFlavor, RouterProfile};
 use crate::gateway::source::{FileSource, GatewayState, Source, SourceError, chain};
 use crate::gateway::{declarative, snapshot::SnapshotWarning};
-use crate::http::h1::HttpLimits;
+use crate::http::h1::limits::HttpLimits;
 use crate::message::Profile;
 use crate::message::redact::{RedactedNames, Redaction};
 use crate::pipeline::{Bound, Settings};

@@ -24,13 +24,13 @@ use super::usage;
 
 /// How often the masters' children are listed, which costs one small file of `/proc` each. When they changed, everything
 /// else is looked at too.
-pub const GLANCE: Duration = Duration::from_millis(50);
+pub const GLANCE: Duration = Duration::from_millis(100);
 
 /// How often the status is renewed, in glances.
-const GLANCES_PER_PUBLICATION: u32 = 4;
+const GLANCES_PER_PUBLICATION: u32 = 2;
 
 /// How often everything about the gateways' processes is looked at, in glances.
-const GLANCES_PER_TICK: u32 = 20;
+const GLANCES_PER_TICK: u32 = 10;
 
 /// What to capture, and how.
 #[derive(Clone, Debug)]

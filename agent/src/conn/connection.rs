@@ -10,7 +10,8 @@ use super::stream::Stream;
 use crate::capture::event::{ConnEnd, ConnOpen, DataChunk, Direction, KernelTime};
 use crate::http::detect::{DETECTION_BYTES, Detection, detect, detect_joining};
 use crate::http::exchange::{ConnInfo, Exchange, Leg};
-use crate::http::h1::{Http1, HttpLimits, Side};
+use crate::http::h1::limits::HttpLimits;
+use crate::http::h1::{Http1, Side};
 
 /// A connection that is being followed.
 #[derive(Debug)]

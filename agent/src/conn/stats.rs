@@ -1,6 +1,6 @@
 //! Counters of the connection table.
 
-use crate::http::h1::HttpStats;
+use crate::http::h1::stats::HttpStats;
 
 /// What the table met, and how many connections it holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

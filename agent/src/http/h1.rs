@@ -12,75 +12,28 @@
 
 mod body;
 mod framing;
+mod half;
 mod head;
+pub mod limits;
 mod slot;
+pub mod stats;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 
 use self::body::BodyBuilder;
 use self::framing::{Framing, Step};
+use self::half::{Half, State};
 use self::head::{HeadEnd, ResponseHead};
+use self::limits::HttpLimits;
 use self::slot::Slot;
+use self::stats::HttpStats;
 use crate::capture::event::KernelTime;
 use crate::http::detect::{DETECTION_BYTES, Detection, detect_joining};
 use crate::http::exchange::{ConnInfo, Exchange, Leg, Outcome};
-
-/// Bounds of one connection's parser.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HttpLimits {
-    /// Longest head, bytes; a longer one is given up.
-    pub head_bytes: usize,
-    /// Most header fields of one head, at most 256.
-    pub fields: usize,
-    /// Bytes kept of one body on the client's leg.
-    pub body_bytes: usize,
-    /// Most requests that may wait for their response (pipelining).
-    pub pipelined: usize,
-}
-
-impl Default for HttpLimits {
-    fn default() -> Self {
-        Self {
-            head_bytes: 64 << 10,
-            fields: head::FIELDS,
-            body_bytes: 256 << 10,
-            pipelined: 256,
-        }
-    }
-}
-
-/// What the parser met, for the table's counters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HttpStats {
-    /// Heads that were given up: malformed, or longer than the bound.
-    pub bad_heads: u64,
-    /// Bodies whose chunk framing was malformed or lost in a hole.
-    pub lost_framings: u64,
-    /// Times that a direction found its next head after it had lost its place.
-    pub resyncs: u64,
-    /// Bytes passed over while looking for a head.
-    pub skipped_bytes: u64,
-    /// Responses whose request was never seen.
-    pub unpaired_responses: u64,
-    /// Connections that changed protocol.
-    pub upgrades: u64,
-}
-
-impl HttpStats {
-    /// Adds the counters of `other`.
-    pub const fn add(&mut self, other: &Self) {
-        self.bad_heads += other.bad_heads;
-        self.lost_framings += other.lost_framings;
-        self.resyncs += other.resyncs;
-        self.skipped_bytes = self.skipped_bytes.saturating_add(other.skipped_bytes);
-        self.unpaired_responses += other.unpaired_responses;
-        self.upgrades += other.upgrades;
-    }
-}
 
 /// Which half of the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,45 +42,6 @@ pub enum Side {
     Request,
     /// The server's.
     Response,
-}
-
-/// What a direction does with its next byte.
-#[derive(Debug)]
-enum State {
-    /// It belongs to a head.
-    Head,
-    /// It belongs to the current message's body.
-    Body(Framing),
-    /// It is passed over until a call begins like a head.
-    Resync,
-}
-
-/// One direction.
-#[derive(Debug)]
-struct Half {
-    state: State,
-    /// An unfinished head.
-    head: BytesMut,
-    /// How much of `head` has been searched for its end.
-    searched: usize,
-    /// When the first byte of the current head moved.
-    started: KernelTime,
-}
-
-impl Half {
-    fn new() -> Self {
-        Self {
-            state: State::Head,
-            head: BytesMut::new(),
-            searched: 0,
-            started: KernelTime(0),
-        }
-    }
-
-    fn forget_head(&mut self) {
-        self.head = BytesMut::new();
-        self.searched = 0;
-    }
 }
 
 /// The parser of one connection.

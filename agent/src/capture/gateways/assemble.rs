@@ -177,9 +177,7 @@ fn described(process: &ProcessFacts) -> Gateway {
             .or_else(|| in_prefix(command.prefix.as_ref(), command.error_log)),
         prefix: command.prefix,
         executable: process.executable.clone(),
-        listeners: sockets::of_process(pid)
-            .map(|sockets| sockets.listeners)
-            .unwrap_or_default(),
+        listeners: sockets::listeners(pid).unwrap_or_default(),
     }
 }
 

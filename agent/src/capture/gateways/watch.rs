@@ -18,8 +18,8 @@ use crate::clock;
 const SCAN_INTERVAL_NS: u64 = 2_000_000_000;
 /// The same where the kernel does not list a process's children, so that workers are found by a listing alone.
 const SCAN_INTERVAL_WITHOUT_CHILDREN_NS: u64 = 1_000_000_000;
-/// A listing may take this part of the time, 1/500: on a host with very many processes it is done less often.
-const SCAN_TIME_SHARE: u64 = 500;
+/// A listing may take this part of the time, 1/1000: on a host with very many processes it is done less often.
+const SCAN_TIME_SHARE: u64 = 1000;
 /// How many listings must find a process foreign before its title is no longer read: a title may be set late.
 const FOREIGN_AFTER_LOOKS: u8 = 4;
 
@@ -247,8 +247,8 @@ impl Watcher {
                     .or_else(|| gateway.workers.first().map(|worker| worker.pid))
             {
                 // A reload may open other listeners.
-                if let Ok(sockets) = sockets::of_process(pid) {
-                    gateway.listeners = sockets.listeners;
+                if let Ok(listeners) = sockets::listeners(pid) {
+                    gateway.listeners = listeners;
                 }
             }
         }
