@@ -297,7 +297,7 @@ pub fn apply_environment(config: &mut Config, lookup: &dyn Fn(&str) -> Option<St
         api_endpoint: set("KONGTAP_API_ENDPOINT"),
         log_body: set("KONGTAP_LOG_BODY"),
     };
-    // An endpoint alone is a default for files, not a configuration of its own.
+    // An endpoint alone is no configuration: without a token and a bucket nothing can be posted to it.
     if global.access_token.is_some() || global.bucket_key.is_some() {
         config.plugins.global = Some(global);
     }
@@ -354,6 +354,42 @@ mod tests {
         let config = from_toml(Path::new("kongtap.toml"), "").unwrap();
         assert_eq!(config, Config::default());
         assert_eq!(check(&config), []);
+    }
+
+    #[test]
+    fn the_documented_defaults_are_the_defaults_and_every_key_is_documented() {
+        let page = include_str!("../../docs/configuration.md");
+        let text = page
+            .split("```toml\n")
+            .nth(1)
+            .and_then(|rest| rest.split("```").next())
+            .unwrap();
+        assert_eq!(
+            from_toml(Path::new("docs/configuration.md"), text).unwrap(),
+            Config::default()
+        );
+        let source = include_str!("config.rs");
+        let keys = source
+            .lines()
+            .take_while(|line| !line.starts_with("impl Default"))
+            .filter_map(|line| {
+                let (name, _) = line.strip_prefix("    pub ")?.split_once(':')?;
+                Some(name)
+            });
+        // Set by the environment alone, or named as tables.
+        let elsewhere = [
+            "admin_token",
+            "global",
+            "access_token",
+            "bucket_key",
+            "api_endpoint",
+            "log_body",
+        ];
+        for key in keys.filter(|key| !elsewhere.contains(key)) {
+            let is_there = page.contains(&format!("\n{key} =")) || page.contains(&format!("# {key} ="));
+            let is_table = page.contains(&format!("[{key}]")) || page.contains(&format!(".{key}]"));
+            assert!(is_there || is_table, "{key} is not in docs/configuration.md");
+        }
     }
 
     #[test]
