@@ -19,14 +19,30 @@ const LINKER: [&str; 7] = [
     "--features",
     "llvm-22",
 ];
-/// Where llvm-22-dev puts LLVM: what the linker's build asks for.
-const LLVM: (&str, &str) = ("LLVM_SYS_221_PREFIX", "/usr/lib/llvm-22");
+/// Debian's own compiler, whose LLVM the linker must share.
+const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+/// Where llvm-22-dev puts LLVM, by the names under which the linker's build asks for it.
+const LLVM: [(&str, &str); 2] = [
+    ("LLVM_PREFIX", "/usr/lib/llvm-22"),
+    ("LLVM_SYS_221_PREFIX", "/usr/lib/llvm-22"),
+];
+/// What the cargo that started us says to its children, and another cargo must not hear.
+const FOREIGN: [&str; 5] = [
+    "RUSTUP_TOOLCHAIN",
+    "CARGO",
+    "RUSTC",
+    "RUSTFLAGS",
+    "LD_LIBRARY_PATH",
+];
 /// Told to the agent's build script.
 const OBJECT: &str = "KONGTAP_EBPF_OBJECT";
 /// The tests that load probes.
-const KERNEL_TESTS: [&str; 10] = [
+const KERNEL_TESTS: [&str; 13] = [
+    "-p",
+    "kongtap",
     "-p",
     "kongtap-tests",
+    "--lib",
     "--test",
     "gateway",
     "--test",
@@ -45,11 +61,10 @@ pub(super) fn test(root: &Path) -> anyhow::Result<Done> {
         return Ok(Done::Skipped(format!("{error:#}")));
     }
     if !is_on_path("bpf-linker") {
-        println!("installing bpf-linker");
-        cargo::run(root, &LINKER, &[(LLVM.0, LLVM.1.to_owned())])?;
+        install_linker(root)?;
     }
-    let xtask = std::env::current_exe().context("where is xtask?")?;
-    let built = Command::new(xtask)
+    // By its inode: the tests before may have had cargo put another file in its place.
+    let built = Command::new("/proc/self/exe")
         .args(["ebpf", "--check"])
         .current_dir(root)
         .env("PATH", path_with_cargo_bin()?)
@@ -65,6 +80,28 @@ pub(super) fn test(root: &Path) -> anyhow::Result<Done> {
     println!("kernel tests on {}", object.display());
     let environment = [(OBJECT, object.display().to_string())];
     cargo::test(root, &KERNEL_TESTS, &environment).map(Done::Passed)
+}
+
+fn install_linker(root: &Path) -> anyhow::Result<()> {
+    println!("installing bpf-linker");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usr_first = std::iter::once(PathBuf::from("/usr/bin")).chain(std::env::split_paths(&path));
+    let mut install = Command::new(DEBIAN_CARGO);
+    install
+        .args(LINKER)
+        .current_dir(root)
+        .env("PATH", std::env::join_paths(usr_first).context("PATH")?)
+        .envs(LLVM);
+    for name in FOREIGN {
+        install.env_remove(name);
+    }
+    let installed = install
+        .status()
+        .with_context(|| format!("start {DEBIAN_CARGO}"))?;
+    if !installed.success() {
+        bail!("cargo install bpf-linker: {installed}");
+    }
+    Ok(())
 }
 
 fn is_on_path(program: &str) -> bool {
