@@ -8,6 +8,7 @@ pub mod event;
 pub mod gateways;
 pub mod host;
 pub mod libraries;
+pub mod placement;
 pub mod probes;
 pub mod reader;
 pub mod recording;

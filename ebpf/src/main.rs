@@ -20,6 +20,7 @@ mod maps;
 mod regs;
 mod sock;
 mod state;
+mod stream;
 mod targets;
 mod tls;
 

@@ -6,11 +6,11 @@ use kongtap_common::counter;
 use kongtap_common::record::{DIRECTION_EGRESS, DIRECTION_INGRESS, SOURCE_SOCKET};
 
 use crate::conn::{self, ConnRef, Moved};
-use crate::emit;
-use crate::emit::copy::{Place, Source, copy};
+use crate::emit::copy::Source;
 use crate::kernel;
 use crate::log::debug;
 use crate::regs::{self, Syscall, nr};
+use crate::stream::{self, Payload};
 use crate::targets::{self, Thread};
 use crate::tls;
 use crate::{files, ledger};
@@ -18,18 +18,6 @@ use crate::{files, ledger};
 const MSG_PEEK: i32 = 0x2;
 const MSG_TRUNC: i32 = 0x20;
 const MSG_ERRQUEUE: i32 = 0x2000;
-
-/// What a call's arguments say about its bytes.
-enum Bytes {
-    /// They are in the gateway's memory.
-    At(Source),
-    /// They never were (`sendfile`), or each message of the call has a length of its own (`sendmmsg`).
-    Nowhere,
-    /// The message header could not be read.
-    Fault,
-    /// A call that is not understood.
-    Unknown,
-}
 
 /// A call on a socket returned `ret`.
 #[inline(always)]
@@ -78,7 +66,15 @@ pub fn call_ended(ctx: &RawTracePointContext, direction: u8) {
     } else if conn.is_tls() {
         ledger::add::<{ counter::CIPHERTEXT_BYTES }>(ret as u64);
     } else {
-        moved_plain(&conn, direction, ret as u64, flags, call, at_ns);
+        let truncated = direction == DIRECTION_INGRESS && flags & MSG_TRUNC != 0;
+        let moved = stream::Moved {
+            direction,
+            source: SOURCE_SOCKET,
+            bytes: ret as u64,
+            payload: if truncated { Payload::Nowhere } else { payload(call) },
+            at_ns,
+        };
+        stream::moved(&conn, moved);
     }
 }
 
@@ -116,56 +112,27 @@ pub fn is_callers_own(sk: u64, head: &kernel::SockHead, call: Syscall) -> bool {
     conn::is_tcp(sk, head) && files::sock_of(call.fd).is_none_or(|own| own == sk)
 }
 
-/// Bytes moved that are the connection's stream.
+/// Where the bytes of `call` are.
 #[inline(always)]
-fn moved_plain(conn: &ConnRef, direction: u8, bytes: u64, flags: i32, call: Syscall, at_ns: u64) {
-    ledger::add::<{ counter::SEEN_BYTES }>(bytes);
-    let pos = conn.advance(direction, bytes);
-    if !conn.announce(at_ns) {
-        ledger::add::<{ counter::LOST_RING_FULL_BYTES }>(bytes);
-        return;
-    }
-    let truncated = direction == DIRECTION_INGRESS && flags & MSG_TRUNC != 0;
-    match if truncated { Bytes::Nowhere } else { bytes_of(call) } {
-        Bytes::At(source) => {
-            copy(
-                source,
-                Place {
-                    conn: conn.id,
-                    direction,
-                    source: SOURCE_SOCKET,
-                    pos,
-                    at_ns,
-                },
-                bytes,
-            );
-        }
-        Bytes::Nowhere => emit::length_only(conn.id, direction, SOURCE_SOCKET, pos, bytes as u32, at_ns),
-        Bytes::Fault => ledger::add::<{ counter::LOST_FAULT_BYTES }>(bytes),
-        Bytes::Unknown => ledger::add::<{ counter::LOST_UNKNOWN_CALL_BYTES }>(bytes),
-    }
-}
-
-#[inline(always)]
-fn bytes_of(call: Syscall) -> Bytes {
+fn payload(call: Syscall) -> Payload {
     match call.nr {
-        nr::READ | nr::WRITE | nr::RECVFROM | nr::SENDTO => Bytes::At(Source::buffer(call.arg1)),
+        nr::READ | nr::WRITE | nr::RECVFROM | nr::SENDTO => Payload::At(Source::buffer(call.arg1)),
         nr::READV | nr::WRITEV | nr::PREADV2 | nr::PWRITEV2 => {
-            Bytes::At(Source::vectors(call.arg1, call.arg2))
+            Payload::At(Source::vectors(call.arg1, call.arg2))
         }
         nr::RECVMSG | nr::SENDMSG => message(call.arg1),
-        nr::SENDMMSG | nr::RECVMMSG | nr::SENDFILE | nr::SPLICE => Bytes::Nowhere,
-        _ => Bytes::Unknown,
+        nr::SENDMMSG | nr::RECVMMSG | nr::SENDFILE | nr::SPLICE => Payload::Nowhere,
+        _ => Payload::Unknown,
     }
 }
 
 /// The vectors of a `struct msghdr`.
 #[inline(always)]
-fn message(header: u64) -> Bytes {
+fn message(header: u64) -> Payload {
     const IOV_OFFSET: u64 = 16;
     // SAFETY: the helper checks the address and fails on a bad one. `msg_iov` and `msg_iovlen` are neighbours.
     match unsafe { bpf_probe_read_user((header + IOV_OFFSET) as *const [u64; 2]) } {
-        Ok([vectors, count]) => Bytes::At(Source::vectors(vectors, count)),
-        Err(_) => Bytes::Fault,
+        Ok([vectors, count]) => Payload::At(Source::vectors(vectors, count)),
+        Err(_) => Payload::Fault,
     }
 }

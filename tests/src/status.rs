@@ -155,6 +155,12 @@ impl Status {
         self.bytes.lost.values().sum()
     }
 
+    /// How many bytes were lost for another reason than `reason`.
+    #[must_use]
+    pub fn lost_bytes_besides(&self, reason: &str) -> u64 {
+        self.lost_bytes() - self.bytes.lost.get(reason).unwrap_or(&0)
+    }
+
     /// How many exchanges were dropped.
     #[must_use]
     pub fn dropped(&self) -> u64 {

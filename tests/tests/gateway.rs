@@ -235,7 +235,12 @@ async fn workers_that_a_reload_starts_are_followed() {
     );
 
     let status = scene.settle(&kongtap, sighted).await.unwrap();
-    assert_eq!((status.lost_bytes(), status.dropped()), (0, 0), "{status:?}");
+    // A TLS call of a new worker may be seen before one that says which socket it works on; that is in the blind time, too.
+    assert_eq!(
+        (status.lost_bytes_besides("tls_unbound"), status.dropped()),
+        (0, 0),
+        "{status:?}"
+    );
     let (began, expected): (Vec<_>, Vec<_>) = expected.into_iter().unzip();
     let report = compare(&expected, &scene.shipped().unwrap());
     assert_eq!(report.strangers, [""; 0], "{}", report.complaints(12));

@@ -9,10 +9,11 @@ use kongtap_common::record::{DIRECTION_EGRESS, DIRECTION_INGRESS, SOURCE_TLS};
 use kongtap_common::{counter, tls};
 
 use super::binding::{SslKey, conn_of};
-use crate::emit::copy::{Place, Source, copy};
+use crate::emit::copy::Source;
 use crate::ledger;
 use crate::log::debug;
 use crate::maps::TLS_CALLS_OPEN;
+use crate::stream::{self, Payload};
 use crate::targets;
 
 /// The OpenSSL call that a thread is in.
@@ -78,38 +79,29 @@ pub fn returned(ctx: &RetProbeContext) {
         }
         return;
     }
-    let bytes = match moved(&call, ret) {
+    let bytes = match bytes_of(&call, ret) {
         Some(bytes) if bytes > 0 => bytes,
         _ => return,
     };
-    ledger::add::<{ counter::SEEN_BYTES }>(bytes);
     let Some(conn) = conn_of(key, direction) else {
+        ledger::add::<{ counter::SEEN_BYTES }>(bytes);
         ledger::add::<{ counter::LOST_TLS_UNBOUND_BYTES }>(bytes);
         return;
     };
-    // SAFETY: a helper without arguments.
-    let at_ns = unsafe { bpf_ktime_get_ns() };
-    let pos = conn.advance(direction, bytes);
-    if !conn.announce(at_ns) {
-        ledger::add::<{ counter::LOST_RING_FULL_BYTES }>(bytes);
-        return;
-    }
-    copy(
-        Source::buffer(call.buffer),
-        Place {
-            conn: conn.id,
-            direction,
-            source: SOURCE_TLS,
-            pos,
-            at_ns,
-        },
+    let moved = stream::Moved {
+        direction,
+        source: SOURCE_TLS,
         bytes,
-    );
+        payload: Payload::At(Source::buffer(call.buffer)),
+        // SAFETY: a helper without arguments.
+        at_ns: unsafe { bpf_ktime_get_ns() },
+    };
+    stream::moved(&conn, moved);
 }
 
 /// Bytes that the call moved.
 #[inline(always)]
-fn moved(call: &TlsCall, ret: i32) -> Option<u64> {
+fn bytes_of(call: &TlsCall, ret: i32) -> Option<u64> {
     if ret <= 0 {
         return None;
     }
