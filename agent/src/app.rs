@@ -7,6 +7,7 @@ pub mod board;
 pub mod record;
 pub mod replay;
 pub mod setup;
+mod steering;
 mod worker;
 
 use std::io;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::board::Board;
 use self::setup::Setup;
+use self::steering::Steering;
 use crate::admin::{self, AdminError};
 use crate::capture::session::{Session, SessionError};
 use crate::cli::exit::Exit;
@@ -89,7 +91,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let (batches, received) = sync_channel(config.limits.capture_batches);
     let session_options = setup.session.clone();
     let starting = tokio::task::spawn_blocking(move || Session::start(session_options, batches, None));
-    let session = starting.await.map_err(|error| AppError::Os {
+    let mut session = starting.await.map_err(|error| AppError::Os {
         action: "start the capture",
         source: io::Error::other(error),
     })??;
@@ -110,6 +112,15 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         ship: ship.clone(),
         stats: Arc::clone(board.pipeline_stats()),
         panics: Arc::clone(board.worker_panics()),
+        steering: session.controls().map(|controls| {
+            Steering::new(
+                controls,
+                Arc::clone(session.status()),
+                Arc::clone(session.reader()),
+                config.capture.head_bytes,
+                config.limits.capture_batches,
+            )
+        }),
     })
     .map_err(|source| AppError::Os {
         action: "start a thread",

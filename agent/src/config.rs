@@ -95,6 +95,8 @@ pub struct GlobalPlugin {
 pub struct CaptureConfig {
     /// Size of the ring buffer, bytes; a power of two and a multiple of the page size.
     pub ring_bytes: u32,
+    /// Bytes copied of each message beside those wanted of its body: room for its head.
+    pub head_bytes: u32,
     /// How often the ring is read, milliseconds.
     pub poll_ms: u64,
     /// Whether OpenSSL calls are probed.
@@ -212,6 +214,7 @@ impl Default for CaptureConfig {
     fn default() -> Self {
         Self {
             ring_bytes: 8 << 20,
+            head_bytes: 64 << 10,
             poll_ms: 5,
             tls: TlsCapture::Auto,
         }
@@ -312,6 +315,12 @@ pub fn check(config: &Config) -> Vec<ConfigError> {
         errors.push(ConfigError::new(
             "capture.ring_bytes",
             "must be a power of two of at least 4096, such as 8388608",
+        ));
+    }
+    if !(1024..=1 << 20).contains(&config.capture.head_bytes) {
+        errors.push(ConfigError::new(
+            "capture.head_bytes",
+            "must be between 1024 and 1048576, such as 65536",
         ));
     }
     if !(1..=1000).contains(&config.capture.poll_ms) {

@@ -1,6 +1,6 @@
 //! The connection table: capture events in, exchanges of one leg out.
 //!
-//! In: [`CaptureEvent`]s in the order of the gateway's calls. Out: [`Exchange`]s. A connection's state has one owner (I4)
+//! In: [`CaptureEvent`]s in the order of the gateway's calls. Out: [`Exchange`]s, and what capture may pass over ([`Skip`]). A connection's state has one owner (I4)
 //! and is bounded (I10). Deliberately absent: clocks (time comes with the events), the other leg.
 
 mod connection;
@@ -13,7 +13,7 @@ use lru::LruCache;
 
 use self::connection::Connection;
 pub use self::stats::ConnStats;
-use crate::capture::event::{CaptureEvent, ConnOpen, KernelTime};
+use crate::capture::event::{CaptureEvent, ConnOpen, Direction, KernelTime, Skip};
 use crate::http::exchange::Exchange;
 use crate::http::h1::limits::HttpLimits;
 use kongtap_common::record::ConnId;
@@ -59,16 +59,23 @@ impl ConnTable {
         }
     }
 
-    /// Takes one event.
-    pub fn apply(&mut self, event: CaptureEvent, out: &mut Vec<Exchange>) {
+    /// Takes one event. Answers what capture may pass over from now on.
+    pub fn apply(&mut self, event: CaptureEvent, out: &mut Vec<Exchange>) -> Option<Skip> {
         match event {
             CaptureEvent::Open(open) => self.open(&open, out),
             CaptureEvent::Data(chunk) => {
                 let http = self.limits.http;
-                let connection = self.connection(chunk.conn, chunk.at, out);
+                let (conn, direction) = (chunk.conn, chunk.direction);
+                let connection = self.connection(conn, chunk.at, out);
                 connection.data(chunk, http, out);
+                let until = connection.skip(direction);
                 let met = connection.take_stats();
                 self.stats.add(&met);
+                return until.map(|until| Skip {
+                    conn,
+                    direction,
+                    until,
+                });
             }
             CaptureEvent::End(end) => {
                 if let Some(connection) = self.connections.get_mut(&end.conn) {
@@ -77,12 +84,27 @@ impl ConnTable {
                 }
             }
             CaptureEvent::Close(close) => {
-                if let Some(connection) = self.connections.pop(&close.conn) {
+                if let Some(mut connection) = self.connections.pop(&close.conn) {
                     self.stats.closed += 1;
+                    if let Some(ends) = close.ends {
+                        connection.reached(Direction::Ingress, ends.ingress, close.at, out);
+                        connection.reached(Direction::Egress, ends.egress, close.at, out);
+                    }
                     self.stats.add(&connection.close(close.at, out));
                 }
             }
         }
+        None
+    }
+
+    /// Keeps at most so many bytes of each body from now on.
+    pub const fn keep_bodies(&mut self, bytes: usize) {
+        self.limits.http.body_bytes = bytes;
+    }
+
+    /// The connections that are followed.
+    pub fn names(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.connections.iter().map(|(conn, _)| *conn)
     }
 
     /// Gives up connections that have been silent for too long.

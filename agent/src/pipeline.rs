@@ -9,9 +9,10 @@ mod bound;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use kongtap_common::record::ConnId;
 
 pub use self::bound::{Bound, History};
-use crate::capture::event::{CaptureEvent, KernelTime};
+use crate::capture::event::{CaptureEvent, KernelTime, Skip};
 use crate::clock::WallClock;
 use crate::conn::{ConnLimits, ConnStats, ConnTable};
 use crate::correlate::{Correlator, CorrelatorLimits, CorrelatorStats, Joined, JoinedExchange, merge};
@@ -21,6 +22,9 @@ use crate::message::redact::Redaction;
 use crate::message::{self, BuildInput, Message, Profile};
 use crate::plugin::Decision;
 use crate::telemetry::ledger::{DropReason, ExchangeLedger, FilterReason};
+
+/// Kept of a body although none is wanted: an error page of the gateway's own is known by its text.
+const GLIMPSE_BYTES: usize = 1024;
 
 /// Takes finished messages; accounts for each in the ledger, and never waits.
 pub trait Sink {
@@ -90,20 +94,38 @@ impl<S: Sink> Pipeline<S> {
         }
     }
 
-    /// Takes one event.
-    pub fn apply(&mut self, event: CaptureEvent) {
+    /// Takes one event. Answers what capture may pass over from now on; a replay has no use for that.
+    pub fn apply(&mut self, event: CaptureEvent) -> Option<Skip> {
         let now = event.at();
         if let CaptureEvent::Data(chunk) = &event {
             self.read_bytes = self
                 .read_bytes
                 .saturating_add(u64::try_from(chunk.bytes.len()).unwrap_or(u64::MAX));
         }
-        self.connections.apply(event, &mut self.exchanges);
+        let skip = self.connections.apply(event, &mut self.exchanges);
         self.advance(now);
+        skip
+    }
+
+    /// Bytes that are wanted of each body, as the newest configurations have it. Zero: no bodies are.
+    #[must_use]
+    pub fn wanted_body_bytes(&self) -> usize {
+        if self.history.load().newest().plugins.wants_bodies() {
+            self.settings.connections.http.body_bytes
+        } else {
+            0
+        }
+    }
+
+    /// The connections that are followed.
+    pub fn connections(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.connections.names()
     }
 
     /// Lets time pass: expires what waits too long. To be called a few times a second.
     pub fn sweep(&mut self, now: KernelTime) {
+        self.connections
+            .keep_bodies(self.wanted_body_bytes().max(GLIMPSE_BYTES));
         self.connections.sweep(now, &mut self.exchanges);
         self.advance(now);
         self.correlator.sweep(now, &mut self.joined);

@@ -119,6 +119,7 @@ pub struct PluginSet {
     /// Every one that could be bound, disabled ones too.
     bound: Vec<Arc<PluginConfig>>,
     inactive: Vec<Inactive>,
+    wants_bodies: bool,
 }
 
 impl PluginSet {
@@ -126,7 +127,11 @@ impl PluginSet {
     /// [`PluginSet::inactive`].
     #[must_use]
     pub fn bind(configs: &[UnboundConfig], snapshot: &Snapshot) -> Self {
-        let mut set = Self::default();
+        let mut set = Self {
+            // Bound or not: what a configuration names may be there at the next reading, and body bytes are wanted before.
+            wants_bodies: configs.iter().any(|config| config.enabled && config.log_body),
+            ..Self::default()
+        };
         for config in configs {
             if let Err(reason) = set.add(config, snapshot) {
                 set.inactive.push(Inactive {
@@ -157,6 +162,12 @@ impl PluginSet {
         }
         self.active.insert(scope, config);
         Ok(())
+    }
+
+    /// Whether any configuration asks for bodies.
+    #[must_use]
+    pub const fn wants_bodies(&self) -> bool {
+        self.wants_bodies
     }
 
     /// The enabled configurations that the gateway has the entities for, in their order.

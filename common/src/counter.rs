@@ -27,7 +27,7 @@ counters! {
     SEEN_BYTES = 0, "seen_bytes";
     /// Bytes that were copied into the ring.
     COPIED_BYTES = 1, "copied_bytes";
-    /// Bytes without user memory to copy from (`sendfile`, `splice`).
+    /// Bytes without user memory to copy from (`sendfile`, `splice`), or that moved by no call that is probed.
     LEFT_NO_PAYLOAD_BYTES = 2, "left_no_payload_bytes";
     /// Bytes lost because the ring was full.
     LOST_RING_FULL_BYTES = 3, "lost_ring_full_bytes";
@@ -51,7 +51,11 @@ counters! {
     RECORDS = 12, "records";
     /// Failures of a map update.
     MAP_UPDATE_FAILURES = 13, "map_update_failures";
+    /// Bytes of a message past what is wanted of it; see [`crate::budget`].
+    LEFT_OVER_BUDGET_BYTES = 14, "left_over_budget_bytes";
+    /// Bytes that user space asked to be passed over.
+    LEFT_SKIPPED_BYTES = 15, "left_skipped_bytes";
 }
 
 /// Slots in the array.
-pub const COUNT: u32 = 14;
+pub const COUNT: u32 = 16;

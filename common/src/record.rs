@@ -4,7 +4,7 @@
 //! payload is unspecified and never read.
 
 /// Layout version, in every record. A reader refuses a record of another version.
-pub const ABI: u8 = 1;
+pub const ABI: u8 = 2;
 
 /// Most payload bytes that one record carries; a longer call becomes several records.
 pub const MAX_PAYLOAD_BYTES: u32 = 16 * 1024;
@@ -12,11 +12,12 @@ pub const MAX_PAYLOAD_BYTES: u32 = 16 * 1024;
 /// A connection was seen for the first time. Payload: one [`OpenPayload`].
 pub const KIND_OPEN: u8 = 1;
 /// Bytes moved. Payload: the copied bytes, at most [`RecordHeader::call_bytes`]; none when they were deliberately
-/// left (see the flags).
+/// left (see the flags). One that stands for no bytes at all only says how far the direction has come: what no record
+/// brought of it is lost.
 pub const KIND_DATA: u8 = 2;
 /// One direction ended: the peer's FIN was read (ingress), or the gateway shut its side (egress). No payload.
 pub const KIND_END: u8 = 3;
-/// The socket is gone. No payload. Nothing follows for this [`ConnId`].
+/// The socket is gone. Payload: one [`ClosePayload`]. Nothing follows for this [`ConnId`].
 pub const KIND_CLOSE: u8 = 4;
 
 /// Towards the gateway: the probed call received.
@@ -29,7 +30,8 @@ pub const SOURCE_SOCKET: u8 = 0;
 /// Plaintext from an OpenSSL call.
 pub const SOURCE_TLS: u8 = 1;
 
-/// On data: these bytes moved but were not copied, on purpose (`sendfile`, `splice`: there is no user memory to read).
+/// On data: these bytes moved but were not copied, on purpose (`sendfile`, `splice`: there is no user memory to read; more
+/// of a message than is wanted; a range that user space asked to be passed over).
 pub const FLAG_NO_PAYLOAD: u16 = 1 << 0;
 /// On open: the connection carries TLS, and its data records are plaintext from [`SOURCE_TLS`].
 pub const FLAG_TLS: u16 = 1 << 1;
@@ -126,6 +128,26 @@ pub struct OpenPayload {
     pub pad: u16,
 }
 
+/// How far both directions of a connection had come when it ended. Bytes below that which no record brought are lost.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::KnownLayout,
+        zerocopy::Immutable
+    )
+)]
+pub struct ClosePayload {
+    /// Position after the last byte towards the gateway.
+    pub ingress_bytes: u64,
+    /// Position after the last byte from the gateway.
+    pub egress_bytes: u64,
+}
+
 const _: () = assert!(size_of::<ConnId>() == 16);
 const _: () = assert!(size_of::<RecordHeader>() == 48);
 const _: () = assert!(size_of::<OpenPayload>() == 40);
+const _: () = assert!(size_of::<ClosePayload>() == 16);

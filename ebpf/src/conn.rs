@@ -6,13 +6,14 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
+use kongtap_common::budget::CONN_WORDS;
 use kongtap_common::counter;
-use kongtap_common::record::{ConnId, DIRECTION_EGRESS, FAMILY_INET, FAMILY_INET6};
+use kongtap_common::record::{ClosePayload, ConnId, DIRECTION_EGRESS, DIRECTION_INGRESS, FAMILY_INET, FAMILY_INET6};
 
 use crate::asm;
 use crate::kernel::{self, SockHead, offset, tcp_state};
 use crate::maps::CONNS;
-use crate::{emit, ledger};
+use crate::{emit, ledger, skip, unseen};
 
 const IPPROTO_TCP: u16 = 6;
 
@@ -28,6 +29,12 @@ pub const INGRESS_ENDED: u64 = 1 << 3;
 pub const EGRESS_ENDED: u64 = 1 << 4;
 /// The kernel has closed it (reset, timeout) while the process still holds it. Received bytes may yet be read.
 pub const DEAD: u64 = 1 << 5;
+/// The gateway is the client of it.
+pub const UPSTREAM: u64 = 1 << 6;
+/// The gateway is the server of it.
+pub const DOWNSTREAM: u64 = 1 << 7;
+/// It speaks HTTP/2: a head may come at any time and cannot be read without all the heads before it.
+pub const HTTP2: u64 = 1 << 8;
 
 /// A watched connection.
 #[repr(C)]
@@ -37,11 +44,57 @@ pub struct Conn {
     addrs: u64,
     hash: u32,
     ports: u32,
-    family: u64,
+    family: u32,
+    /// The direction that moved bytes last, plus one; zero before the first.
+    turn: u32,
     flags: u64,
-    ingress_pos: u64,
-    egress_pos: u64,
+    ingress: Track,
+    egress: Track,
 }
+
+const _: () = assert!(size_of::<Conn>() == 8 * CONN_WORDS);
+
+/// One direction of a connection. Only the position is exact whatever happens; the rest says what is copied, and two threads
+/// that use one socket in the same direction at the same moment may copy more or less than they should.
+#[repr(C)]
+pub struct Track {
+    /// Bytes that moved.
+    pub pos: u64,
+    /// Where the current run began (see [`kongtap_common::budget`]).
+    pub run: u64,
+    /// The position up to which the current run is copied.
+    pub limit: u64,
+    /// The position up to which bytes are passed over.
+    pub skip_until: u64,
+    /// The first byte that was passed over and that no record stands for yet; [`NOWHERE`] if there is none.
+    pub skipped_from: u64,
+    /// When it was.
+    pub skipped_at_ns: u64,
+    /// TCP's sequence number after the last call.
+    pub seq: u32,
+    /// `SEQ_KNOWN`, `HEAD_ENDED`.
+    pub marks: u32,
+}
+
+impl Track {
+    const NEW: Self = Self {
+        pos: 0,
+        run: 0,
+        limit: 0,
+        skip_until: 0,
+        skipped_from: NOWHERE,
+        skipped_at_ns: 0,
+        seq: 0,
+        marks: 0,
+    };
+}
+
+/// A position that is none.
+pub const NOWHERE: u64 = u64::MAX;
+/// In [`Track::marks`]: `seq` was read.
+pub const SEQ_KNOWN: u32 = 1;
+/// In [`Track::marks`]: the run's head was seen to end, and its limit is near.
+pub const HEAD_ENDED: u32 = 2;
 
 /// What one probe run needs of a connection: its name, its flags and where the entry is.
 #[derive(Clone, Copy)]
@@ -103,14 +156,15 @@ impl ConnRef {
         Self { entry, sk, id, flags }
     }
 
+    /// The state of `direction`.
     #[inline(always)]
-    fn pos_ptr(&self, direction: u8) -> *mut u64 {
+    pub fn track(&self, direction: u8) -> *mut Track {
         // SAFETY: as in `of`.
         unsafe {
             if direction == DIRECTION_EGRESS {
-                &raw mut (*self.entry).egress_pos
+                &raw mut (*self.entry).egress
             } else {
-                &raw mut (*self.entry).ingress_pos
+                &raw mut (*self.entry).ingress
             }
         }
     }
@@ -119,14 +173,28 @@ impl ConnRef {
     #[inline(always)]
     pub fn advance(&self, direction: u8, bytes: u64) -> u64 {
         // SAFETY: as in `of`.
-        unsafe { asm::fetch_add(self.pos_ptr(direction), bytes) }
+        unsafe { asm::fetch_add(&raw mut (*self.track(direction)).pos, bytes) }
     }
 
     /// The position in `direction`.
     #[inline(always)]
     pub fn pos(&self, direction: u8) -> u64 {
         // SAFETY: as in `of`.
-        unsafe { self.pos_ptr(direction).read_volatile() }
+        unsafe { (&raw const (*self.track(direction)).pos).read_volatile() }
+    }
+
+    /// Whose turn it was to move bytes: a direction plus one, or zero.
+    #[inline(always)]
+    pub fn turn(&self) -> u32 {
+        // SAFETY: as in `of`.
+        unsafe { (&raw const (*self.entry).turn).read_volatile() }
+    }
+
+    /// It is `direction`'s turn now.
+    #[inline(always)]
+    pub fn set_turn(&self, direction: u8) {
+        // SAFETY: as in `of`.
+        unsafe { (&raw mut (*self.entry).turn).write_volatile(u32::from(direction) + 1) };
     }
 
     /// Sets `flag` and says whether it was clear.
@@ -134,6 +202,13 @@ impl ConnRef {
     pub fn raise(&self, flag: u64) -> bool {
         // SAFETY: as in `of`.
         unsafe { asm::fetch_or(&raw mut (*self.entry).flags, flag) & flag == 0 }
+    }
+
+    /// Its flags now.
+    #[inline(always)]
+    pub fn flags_now(&self) -> u64 {
+        // SAFETY: as in `of`.
+        unsafe { (&raw const (*self.entry).flags).read_volatile() }
     }
 
     /// Whether its stream is plaintext from TLS calls.
@@ -167,6 +242,8 @@ impl ConnRef {
             INGRESS_ENDED
         };
         if self.raise(flag) && self.announce(at_ns) {
+            unseen::declare(self, direction, 0, at_ns);
+            skip::settle(self, direction, at_ns);
             emit::end(self.id, direction, self.pos(direction), at_ns);
         }
     }
@@ -211,10 +288,11 @@ pub fn start(sk: u64, head: &SockHead, tgid: u32, fd: i32, flags: u64) -> Option
         addrs: head.addrs,
         hash: head.hash,
         ports: head.ports,
-        family: u64::from(head.family),
+        family: u32::from(head.family),
+        turn: 0,
         flags,
-        ingress_pos: 0,
-        egress_pos: 0,
+        ingress: Track::NEW,
+        egress: Track::NEW,
     };
     if CONNS.insert(&sk, &conn, u64::from(BPF_NOEXIST)).is_err() {
         ledger::add::<{ counter::MAP_UPDATE_FAILURES }>(1);
@@ -223,11 +301,18 @@ pub fn start(sk: u64, head: &SockHead, tgid: u32, fd: i32, flags: u64) -> Option
     known(sk)
 }
 
-/// Ends a connection: its CLOSE record, and the entry is gone.
+/// Ends a connection: its CLOSE record, and the entry is gone. That its socket may be another's by now is why nothing is
+/// read from it.
 #[inline(always)]
 pub fn close(conn: &ConnRef, at_ns: u64) {
     if conn.flags & ANNOUNCED != 0 {
-        emit::close(conn.id, at_ns);
+        skip::settle(conn, DIRECTION_INGRESS, at_ns);
+        skip::settle(conn, DIRECTION_EGRESS, at_ns);
+        let ends = ClosePayload {
+            ingress_bytes: conn.pos(DIRECTION_INGRESS),
+            egress_bytes: conn.pos(DIRECTION_EGRESS),
+        };
+        emit::close(conn.id, ends, at_ns);
     }
     // A failure means that another run removed it first.
     let _ = CONNS.remove(&conn.sk);

@@ -2,11 +2,11 @@
 
 pub mod copy;
 
-use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE};
 use core::mem::MaybeUninit;
 use kongtap_common::counter;
 use kongtap_common::record::{
-    ABI, ConnId, FAMILY_INET6, FLAG_LATE, FLAG_NO_PAYLOAD, FLAG_TLS, KIND_CLOSE, KIND_DATA, KIND_END,
+    ABI, ClosePayload, ConnId, FAMILY_INET6, FLAG_LATE, FLAG_NO_PAYLOAD, FLAG_TLS, KIND_CLOSE, KIND_DATA, KIND_END,
     KIND_OPEN, OpenPayload, RecordHeader,
 };
 
@@ -65,28 +65,88 @@ pub fn end(conn: ConnId, direction: u8, pos: u64, at_ns: u64) {
     });
 }
 
-/// `conn` is gone.
-#[inline(always)]
-pub fn close(conn: ConnId, at_ns: u64) {
-    lifecycle(header(KIND_CLOSE, conn, at_ns));
+#[repr(C)]
+struct Close {
+    header: RecordHeader,
+    payload: ClosePayload,
 }
 
-/// `bytes` moved at `pos` that nobody can copy.
+/// `conn` is gone; it had come as far as `ends` says.
 #[inline(always)]
-pub fn length_only(conn: ConnId, direction: u8, source: u8, pos: u64, bytes: u32, at_ns: u64) {
-    let sent = bare(RecordHeader {
-        flags: FLAG_NO_PAYLOAD,
-        pos_bytes: pos,
-        call_bytes: bytes,
-        direction,
-        source,
-        ..header(KIND_DATA, conn, at_ns)
+pub fn close(conn: ConnId, ends: ClosePayload, at_ns: u64) {
+    let Some(mut slot) = RING.reserve::<Close>(0) else {
+        ledger::add::<{ counter::LOST_LIFECYCLE_RECORDS }>(1);
+        return;
+    };
+    slot.write(Close {
+        header: RecordHeader {
+            captured_bytes: size_of::<ClosePayload>() as u32,
+            ..header(KIND_CLOSE, conn, at_ns)
+        },
+        payload: ends,
     });
-    if sent {
-        ledger::add::<{ counter::LEFT_NO_PAYLOAD_BYTES }>(u64::from(bytes));
-    } else {
-        ledger::add::<{ counter::LOST_RING_FULL_BYTES }>(u64::from(bytes));
+    slot.submit(SUBMIT);
+    ledger::add::<{ counter::RECORDS }>(1);
+}
+
+/// Bytes of a direction that are not copied.
+#[derive(Clone, Copy)]
+pub struct Range {
+    /// Connection.
+    pub conn: ConnId,
+    /// `DIRECTION_*`.
+    pub direction: u8,
+    /// `SOURCE_*`.
+    pub source: u8,
+    /// Position of the first one.
+    pub pos: u64,
+    /// How many.
+    pub bytes: u32,
+}
+
+/// The bytes of `range` moved and were left where they are; says whether there was room to say so.
+#[inline(always)]
+pub fn left(range: Range, at_ns: u64) -> bool {
+    bare(RecordHeader {
+        flags: FLAG_NO_PAYLOAD,
+        pos_bytes: range.pos,
+        call_bytes: range.bytes,
+        direction: range.direction,
+        source: range.source,
+        ..header(KIND_DATA, range.conn, at_ns)
+    })
+}
+
+/// Bytes before `pos` are lost: shows it now rather than with the next record. Without room for that, the next one does.
+#[inline(always)]
+pub fn lost_before(conn: ConnId, direction: u8, pos: u64, at_ns: u64) {
+    if fill() < ALMOST_FULL {
+        bare(RecordHeader {
+            flags: FLAG_NO_PAYLOAD,
+            pos_bytes: pos,
+            direction,
+            ..header(KIND_DATA, conn, at_ns)
+        });
     }
+}
+
+/// Sixteenths of the ring that are taken when bodies find no room any more: the rest is for heads and lifecycle.
+const CROWDED: u64 = 14;
+/// Sixteenths at which losses are no longer announced one by one either.
+const ALMOST_FULL: u64 = 15;
+
+/// Sixteenths of the ring that are taken.
+#[inline(always)]
+fn fill() -> u64 {
+    let size = RING.query(u64::from(BPF_RB_RING_SIZE));
+    // A ring has at least a page.
+    16 * RING.query(u64::from(BPF_RB_AVAIL_DATA)) / (size | 1)
+}
+
+/// Whether there is room for heads and lifecycle only.
+#[inline(always)]
+pub fn is_crowded() -> bool {
+    fill() >= CROWDED
 }
 
 #[repr(C)]

@@ -10,6 +10,7 @@
 #![feature(asm_experimental_arch)]
 
 mod asm;
+mod budget;
 mod conn;
 mod emit;
 mod files;
@@ -18,11 +19,13 @@ mod ledger;
 mod log;
 mod maps;
 mod regs;
+mod skip;
 mod sock;
 mod state;
 mod stream;
 mod targets;
 mod tls;
+mod unseen;
 
 use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};

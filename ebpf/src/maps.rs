@@ -1,7 +1,8 @@
 //! Every map, with what bounds it. User space may replace the ring's and the tables' sizes at load.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use kongtap_common::budget::{Budget, SkipKey};
 use kongtap_common::counter;
 
 use crate::conn::Conn;
@@ -14,6 +15,8 @@ const RING_BYTES: u32 = 32 * 1024 * 1024;
 const CONNECTIONS: u32 = 65_536;
 /// TLS objects known at one time.
 const TLS_OBJECTS: u32 = 65_536;
+/// Skips remembered at one time; the least recently used one gives way, which costs a record a call and nothing else.
+const SKIPS: u32 = 8_192;
 /// Threads inside an OpenSSL call at one time.
 const TLS_CALLS: u32 = 16_384;
 
@@ -32,6 +35,14 @@ pub static COUNTERS: PerCpuArray<[u64; counter::COUNT as usize]> = PerCpuArray::
 /// Connections by `struct sock *`.
 #[map]
 pub static CONNS: HashMap<u64, Conn> = HashMap::with_max_entries(CONNECTIONS, 0);
+
+/// How many bytes of a message are copied; one entry.
+#[map]
+pub static BUDGET: Array<Budget> = Array::with_max_entries(1, 0);
+
+/// Where user space wants nothing more, see [`SkipKey`].
+#[map]
+pub static SKIPS_ASKED: LruHashMap<SkipKey, u64> = LruHashMap::with_max_entries(SKIPS, 0);
 
 /// Which connection a TLS object reads from and writes to.
 #[map]

@@ -2,10 +2,11 @@
 //! fire in softirqs too, so nothing here asks who the current task is.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use kongtap_common::record::DIRECTION_EGRESS;
+use kongtap_common::record::{DIRECTION_EGRESS, DIRECTION_INGRESS};
 
 use crate::conn;
 use crate::kernel::tcp_state;
+use crate::unseen;
 
 /// `sk` goes over to `new`.
 #[inline(always)]
@@ -32,6 +33,11 @@ pub fn changed(sk: u64, new: i32) {
 pub fn destroyed(sk: u64) {
     if let Some(conn) = conn::known(sk) {
         // SAFETY: a helper without arguments.
-        conn::close(&conn, unsafe { bpf_ktime_get_ns() });
+        let at_ns = unsafe { bpf_ktime_get_ns() };
+        if conn.announce(at_ns) {
+            unseen::declare(&conn, DIRECTION_INGRESS, 0, at_ns);
+            unseen::declare(&conn, DIRECTION_EGRESS, 0, at_ns);
+        }
+        conn::close(&conn, at_ns);
     }
 }

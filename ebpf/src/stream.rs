@@ -4,12 +4,11 @@
 //! as copied, left or lost.
 
 use kongtap_common::counter;
-use kongtap_common::record::SOURCE_SOCKET;
 
 use crate::conn::ConnRef;
-use crate::emit;
 use crate::emit::copy::{Place, Source, copy};
-use crate::ledger;
+use crate::ledger::Slots;
+use crate::{budget, emit, skip, unseen};
 
 /// What a call's arguments say about its bytes.
 #[derive(Clone, Copy)]
@@ -49,26 +48,59 @@ pub fn moved(conn: &ConnRef, moved: Moved) {
         payload,
         at_ns,
     } = moved;
-    ledger::add::<{ counter::SEEN_BYTES }>(bytes);
+    let Some(slots) = Slots::open() else {
+        return;
+    };
+    let is_announced = conn.announce(at_ns);
+    if is_announced {
+        unseen::declare(conn, direction, bytes, at_ns);
+    }
+    slots.add::<{ counter::SEEN_BYTES }>(bytes);
     let pos = conn.advance(direction, bytes);
-    if !conn.announce(at_ns) {
-        ledger::add::<{ counter::LOST_RING_FULL_BYTES }>(bytes);
+    if !is_announced {
+        slots.add::<{ counter::LOST_RING_FULL_BYTES }>(bytes);
         return;
     }
+    let skipped = skip::pass(conn, slots, direction, pos, bytes, at_ns);
+    if skipped == bytes {
+        return;
+    }
+    let from = pos + skipped;
     match payload {
-        Payload::At(memory) => copy(
-            memory,
-            Place {
+        Payload::At(memory) => {
+            let place = Place {
                 conn: conn.id,
                 direction,
                 source,
                 pos,
                 at_ns,
-            },
-            bytes,
-        ),
-        Payload::Nowhere => emit::length_only(conn.id, direction, SOURCE_SOCKET, pos, bytes as u32, at_ns),
-        Payload::Fault => ledger::add::<{ counter::LOST_FAULT_BYTES }>(bytes),
-        Payload::Unknown => ledger::add::<{ counter::LOST_UNKNOWN_CALL_BYTES }>(bytes),
+            };
+            let allowance = budget::allowance(conn, direction, from, &memory);
+            copy(conn, slots, memory, place, allowance, from, pos + bytes);
+        }
+        Payload::Nowhere => {
+            budget::take_turn(conn, direction, from);
+            let range = emit::Range {
+                conn: conn.id,
+                direction,
+                source,
+                pos: from,
+                bytes: (bytes - skipped) as u32,
+            };
+            if emit::left(range, at_ns) {
+                slots.add::<{ counter::LEFT_NO_PAYLOAD_BYTES }>(bytes - skipped);
+            } else {
+                slots.add::<{ counter::LOST_RING_FULL_BYTES }>(bytes - skipped);
+            }
+        }
+        Payload::Fault | Payload::Unknown => {
+            budget::take_turn(conn, direction, from);
+            if matches!(payload, Payload::Fault) {
+                slots.add::<{ counter::LOST_FAULT_BYTES }>(bytes - skipped);
+            } else {
+                slots.add::<{ counter::LOST_UNKNOWN_CALL_BYTES }>(bytes - skipped);
+            }
+            emit::lost_before(conn.id, direction, pos + bytes, at_ns);
+        }
     }
 }

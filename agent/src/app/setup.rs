@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kongtap_common::budget::Budget;
+
 use super::AppError;
 use crate::capture::gateways::{self, Pid, SelectError, Selector};
 use crate::capture::probes::ProbeOptions;
@@ -226,6 +228,10 @@ pub fn session_options(config: &Config, selector: Selector) -> SessionOptions {
         tls: config.capture.tls == TlsCapture::Auto,
         probes: ProbeOptions {
             ring_bytes: config.capture.ring_bytes,
+            budget: Budget {
+                head_bytes: config.capture.head_bytes,
+                body_bytes: u32::try_from(config.limits.body_bytes).unwrap_or(u32::MAX),
+            },
             ..ProbeOptions::default()
         },
         reader: ReaderOptions {

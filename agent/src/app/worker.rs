@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::steering::{Steering, Took};
 use crate::capture::event::CaptureEvent;
 use crate::clock;
 use crate::message::Message;
@@ -30,6 +31,8 @@ pub(super) struct Parts {
     pub(super) stats: Arc<ArcSwap<PipelineStats>>,
     /// How often it panicked.
     pub(super) panics: Arc<AtomicU64>,
+    /// The way back to the probes.
+    pub(super) steering: Option<Steering>,
 }
 
 /// The queue as the pipeline's sink.
@@ -49,7 +52,7 @@ pub(super) fn spawn(parts: Parts) -> io::Result<JoinHandle<()>> {
         .spawn(move || work(parts))
 }
 
-fn work(parts: Parts) {
+fn work(mut parts: Parts) {
     let mut read_before = 0;
     loop {
         let queue = Queue(parts.ship.clone());
@@ -57,7 +60,7 @@ fn work(parts: Parts) {
         let mut pipeline = Pipeline::new(parts.settings.clone(), history, ledger, queue);
         // A panic is a defect, but not one that may end the agent: what was held is lost, connections are read again from
         // their next request, and `/status` says that it happened.
-        let ended = panic::catch_unwind(AssertUnwindSafe(|| drive(&parts, &mut pipeline, read_before)));
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| drive(&mut parts, &mut pipeline, read_before)));
         if ended.is_ok() {
             return;
         }
@@ -72,26 +75,37 @@ fn work(parts: Parts) {
 }
 
 /// Runs until nothing can send batches any more, and everything that was held has come out.
-fn drive(parts: &Parts, pipeline: &mut Pipeline<Queue>, read_before: u64) {
+fn drive(parts: &mut Parts, pipeline: &mut Pipeline<Queue>, read_before: u64) {
+    let stats_shown = &parts.stats;
+    let mut steering = parts.steering.as_mut();
     let show = |pipeline: &Pipeline<Queue>| {
         let mut stats = pipeline.stats();
         stats.read_bytes = stats.read_bytes.saturating_add(read_before);
-        parts.stats.store(Arc::new(stats));
+        stats_shown.store(Arc::new(stats));
     };
     let mut swept = clock::instant();
     loop {
-        match parts.batches.recv_timeout(SWEEP) {
+        let took = match parts.batches.recv_timeout(SWEEP) {
             Ok(batch) => {
                 for event in batch {
-                    pipeline.apply(event);
+                    if let (Some(skip), Some(steering)) = (pipeline.apply(event), steering.as_mut()) {
+                        steering.skip(skip);
+                    }
                 }
+                Took::Batch
             }
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => Took::Nothing,
             Err(RecvTimeoutError::Disconnected) => break,
+        };
+        if let Some(steering) = &mut steering {
+            steering.took(pipeline, took);
         }
         if swept.elapsed() >= SWEEP {
             swept = clock::instant();
             pipeline.sweep(clock::kernel_now());
+            if let Some(steering) = &mut steering {
+                steering.steer(pipeline);
+            }
             show(pipeline);
         }
     }
@@ -151,6 +165,7 @@ mod tests {
             ship: queue,
             stats: Arc::clone(&stats),
             panics: Arc::clone(&panics),
+            steering: None,
         })
         .unwrap();
         let open = ConnOpen {

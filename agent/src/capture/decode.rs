@@ -7,12 +7,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 use kongtap_common::record::{
-    ABI, DIRECTION_EGRESS, DIRECTION_INGRESS, FAMILY_INET, FAMILY_INET6, FLAG_LATE, FLAG_NO_PAYLOAD,
+    ABI, ClosePayload, DIRECTION_EGRESS, DIRECTION_INGRESS, FAMILY_INET, FAMILY_INET6, FLAG_LATE, FLAG_NO_PAYLOAD,
     FLAG_TLS, KIND_CLOSE, KIND_DATA, KIND_END, KIND_OPEN, OpenPayload, RecordHeader,
 };
 use zerocopy::FromBytes as _;
 
-use super::event::{CaptureEvent, ConnClose, ConnEnd, ConnOpen, DataChunk, Direction, KernelTime};
+use super::event::{CaptureEvent, ConnClose, ConnEnd, ConnOpen, DataChunk, Direction, KernelTime, StreamEnds};
 
 /// Why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -122,7 +122,7 @@ fn decode_with(record: &[u8], keep: impl FnOnce(&[u8]) -> Bytes) -> Result<Captu
                 pos: header.pos_bytes,
             }))
         }
-        KIND_CLOSE => Ok(CaptureEvent::Close(ConnClose { conn, at })),
+        KIND_CLOSE => close(&header, payload(&header, rest)?).map(CaptureEvent::Close),
         found => Err(DecodeError::Kind { found }),
     }
 }
@@ -174,6 +174,22 @@ fn open(header: &RecordHeader, payload: &[u8]) -> Result<ConnOpen, DecodeError> 
         remote: address(ends.family, ends.remote_addr, ends.remote_port)?,
         tls: header.flags & FLAG_TLS != 0,
         late: header.flags & FLAG_LATE != 0,
+    })
+}
+
+fn close(header: &RecordHeader, payload: &[u8]) -> Result<ConnClose, DecodeError> {
+    let short = DecodeError::ShortPayload {
+        have: payload.len(),
+        need: size_of::<ClosePayload>(),
+    };
+    let (ends, _rest) = ClosePayload::read_from_prefix(payload).map_err(|_shorter| short)?;
+    Ok(ConnClose {
+        conn: header.conn,
+        at: KernelTime(header.at_ns),
+        ends: Some(StreamEnds {
+            ingress: ends.ingress_bytes,
+            egress: ends.egress_bytes,
+        }),
     })
 }
 

@@ -82,9 +82,10 @@ pub struct DataChunk {
     pub at: KernelTime,
     /// Which way.
     pub direction: Direction,
-    /// Position of the first byte in this direction. A jump between chunks is a hole: those bytes moved unseen.
+    /// Position of the first byte in this direction. A jump between chunks is a hole: those bytes are lost. A chunk of no
+    /// bytes only says how far the direction has come.
     pub pos: u64,
-    /// Bytes that this chunk stands for. More than `bytes.len()` only when there was nothing to copy from.
+    /// Bytes that this chunk stands for. More than `bytes.len()` only when they were left on purpose.
     pub len: u64,
     /// The bytes: `len` of them, or none.
     pub bytes: Bytes,
@@ -110,6 +111,28 @@ pub struct ConnClose {
     pub conn: ConnId,
     /// When.
     pub at: KernelTime,
+    /// How far its directions had come; not known where its end was found out later.
+    pub ends: Option<StreamEnds>,
+}
+
+/// Positions after the last byte of both directions of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamEnds {
+    /// Towards the gateway.
+    pub ingress: u64,
+    /// From the gateway.
+    pub egress: u64,
+}
+
+/// What goes back to capture: nothing is wanted of these bytes, because it is known what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// Of which connection.
+    pub conn: ConnId,
+    /// In which direction.
+    pub direction: Direction,
+    /// Up to which position; `u64::MAX` for all that is to come.
+    pub until: u64,
 }
 
 impl CaptureEvent {

@@ -9,15 +9,18 @@ use std::collections::BTreeMap;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfLoader};
+use kongtap_common::budget::Budget;
 use kongtap_common::{counter, target};
 
 use super::ring::Ring;
 use super::tls::{TlsAttachment, TlsLinks, TlsProbePlan};
 
+pub use controls::Controls;
 pub use counters::KernelCounters;
 pub use error::CaptureError;
 
 mod btf;
+mod controls;
 mod counters;
 mod error;
 
@@ -44,6 +47,8 @@ pub struct ProbeOptions {
     pub ring_bytes: u32,
     /// Connections watched at one time.
     pub connections: u32,
+    /// How much of each message is copied at first.
+    pub budget: Budget,
 }
 
 impl Default for ProbeOptions {
@@ -51,6 +56,10 @@ impl Default for ProbeOptions {
         Self {
             ring_bytes: 8 * 1024 * 1024,
             connections: 65_536,
+            budget: Budget {
+                head_bytes: 64 * 1024,
+                body_bytes: 256 * 1024,
+            },
         }
     }
 }
@@ -121,6 +130,7 @@ impl Probes {
         let Map::RingBuf(ring) = take(&mut ebpf, "RING")? else {
             return Err(CaptureError::NoRingBuffer);
         };
+        set_budget(&mut ebpf, options.budget)?;
         Ok(Self {
             targets: typed(&mut ebpf, "TARGETS")?,
             counters: typed(&mut ebpf, "COUNTERS")?,
@@ -282,6 +292,13 @@ where
     ebpf.program_mut(name)
         .and_then(|program| program.try_into().ok())
         .ok_or(CaptureError::Missing(name))
+}
+
+fn set_budget(ebpf: &mut Ebpf, budget: Budget) -> Result<(), CaptureError> {
+    let map = ebpf.map_mut("BUDGET").ok_or(CaptureError::Missing("BUDGET"))?;
+    let failed = |source| CaptureError::Map { map: "BUDGET", source };
+    let mut entries: Array<_, Budget> = Array::try_from(map).map_err(failed)?;
+    entries.set(0, budget, 0).map_err(failed)
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, CaptureError> {

@@ -10,8 +10,9 @@ use std::time::Duration;
 use std::{io, mem, thread};
 
 use super::decode::{Arena, decode_in};
-use super::event::CaptureEvent;
+use super::event::{CaptureEvent, KernelTime};
 use super::ring::Ring;
+use crate::clock;
 
 /// Where batches go: the sending end of a bounded channel, or anything else that does not wait.
 pub trait BatchSink: Send {
@@ -73,6 +74,7 @@ pub struct ReaderCounters {
     queue_full_bytes: AtomicU64,
     queue_full_events: AtomicU64,
     undecodable_records: AtomicU64,
+    caught_up_ns: AtomicU64,
 }
 
 /// [`ReaderCounters`] at one moment.
@@ -91,6 +93,12 @@ pub struct ReaderCounts {
 }
 
 impl ReaderCounters {
+    /// Everything that the probes wrote before this moment has been handed over, or counted as refused.
+    #[must_use]
+    pub fn caught_up(&self) -> KernelTime {
+        KernelTime(self.caught_up_ns.load(Ordering::Acquire))
+    }
+
     /// The counts now.
     #[must_use]
     pub fn snapshot(&self) -> ReaderCounts {
@@ -185,10 +193,15 @@ struct Worker<S> {
 impl<S: BatchSink> Worker<S> {
     fn run(&mut self, stop: &AtomicBool) {
         let mut pause = self.options.poll;
+        let mut mark = (clock::kernel_now(), self.ring.written());
         loop {
             // Read before the ring is: what was there when the stop came is still handed over.
             let stopping = stop.load(Ordering::Acquire);
             let read = self.drain();
+            if self.ring.has_read(mark.1) {
+                self.counters.caught_up_ns.store(mark.0.0, Ordering::Release);
+                mark = (clock::kernel_now(), self.ring.written());
+            }
             if read >= self.options.batch_bytes {
                 continue;
             }

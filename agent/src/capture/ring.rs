@@ -62,20 +62,30 @@ impl Ring {
         self.mask + 1
     }
 
+    /// How far the probes have written: a count of bytes that only grows, and wraps around.
+    #[must_use]
+    pub fn written(&self) -> usize {
+        self.producer.position().load(Ordering::Acquire)
+    }
+
+    /// Whether everything was read that was written when [`Ring::written`] gave `mark`.
+    #[must_use]
+    pub const fn has_read(&self, mark: usize) -> bool {
+        // Both only grow, and are never a ring's size apart.
+        self.position.wrapping_sub(mark) <= usize::MAX / 2
+    }
+
     /// Bytes that wait to be read, their headers included.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
-        self.producer
-            .position()
-            .load(Ordering::Acquire)
-            .wrapping_sub(self.position)
+        self.written().wrapping_sub(self.position)
     }
 
     /// Hands the records that are there to `each`, until there is none left or `limit_bytes` were read. Answers how many
     /// bytes of the ring were read.
     pub fn drain(&mut self, limit_bytes: usize, mut each: impl FnMut(&[u8])) -> usize {
         let begin = self.position;
-        let end = self.producer.position().load(Ordering::Acquire);
+        let end = self.written();
         while self.position != end && self.position.wrapping_sub(begin) < limit_bytes {
             let at = self.page_bytes + (self.position & self.mask);
             let Some(head) = self.producer.header(at) else {

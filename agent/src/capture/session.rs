@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use super::gateways::watch::{GatewayChange, Watcher};
 use super::gateways::{Gateway, GatewayKind, Pid, SelectError, Selector, Worker, facts};
 use super::libraries::{LibraryFinder, TlsLibrary, TlsSearch};
-use super::probes::{CaptureError, KernelCounters, ProbeOptions, Probes};
+use super::probes::{CaptureError, Controls, KernelCounters, ProbeOptions, Probes};
 use super::reader::{BatchSink, Reader, ReaderCounters, ReaderCounts, ReaderOptions, Tap};
 use super::symbols::TlsFunction;
 use super::tls::TlsProbePlan;
@@ -63,6 +63,8 @@ pub enum SessionError {
 #[derive(Debug)]
 pub struct Session {
     status: Arc<ArcSwap<CaptureStatus>>,
+    reader: Arc<ReaderCounters>,
+    controls: Option<Controls>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -133,6 +135,7 @@ impl Session {
         let watcher = Watcher::new(options.selector)?;
         let mut probes = Probes::load(&options.probes)?;
         let ring = probes.ring()?;
+        let controls = probes.controls()?;
         let reader = Reader::spawn(ring, options.reader, sink, tap).map_err(SessionError::Thread)?;
         let status = Arc::new(ArcSwap::from_pointee(CaptureStatus::default()));
         let stop = Arc::new(AtomicBool::new(false));
@@ -150,6 +153,7 @@ impl Session {
         follower.tick();
         usage::give_back_memory();
         let stopping = Arc::clone(&stop);
+        let counters = Arc::clone(reader.counters());
         let thread = thread::Builder::new()
             .name("kongtap-follow".to_owned())
             .spawn(move || {
@@ -169,6 +173,8 @@ impl Session {
             .map_err(SessionError::Thread)?;
         Ok(Self {
             status,
+            reader: counters,
+            controls: Some(controls),
             stop,
             thread: Some(thread),
         })
@@ -178,6 +184,17 @@ impl Session {
     #[must_use]
     pub const fn status(&self) -> &Arc<ArcSwap<CaptureStatus>> {
         &self.status
+    }
+
+    /// The reader's counters.
+    #[must_use]
+    pub const fn reader(&self) -> &Arc<ReaderCounters> {
+        &self.reader
+    }
+
+    /// A handle to the probes, for whoever takes the events. There is one.
+    pub const fn controls(&mut self) -> Option<Controls> {
+        self.controls.take()
     }
 
     /// Takes the probes off, hands over what the ring still holds, and leaves the last counts in the status.

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use kongtap_common::record::ConnId;
 
 use super::stats::ConnStats;
-use super::stream::Stream;
+use super::stream::{Stream, Unwanted};
 use crate::capture::event::{ConnEnd, ConnOpen, DataChunk, Direction, KernelTime};
 use crate::http::detect::{DETECTION_BYTES, Detection, detect, detect_joining};
 use crate::http::exchange::{ConnInfo, Exchange, Leg};
@@ -101,6 +101,7 @@ impl Connection {
     pub(super) fn data(&mut self, chunk: DataChunk, limits: HttpLimits, out: &mut Vec<Exchange>) {
         self.last = chunk.at;
         if matches!(self.protocol, Protocol::Opaque) {
+            self.stream(chunk.direction).place(&chunk);
             return;
         }
         if matches!(self.protocol, Protocol::Joined) {
@@ -112,7 +113,35 @@ impl Connection {
         if !piece.bytes.is_empty() {
             self.bytes(chunk.direction, piece.bytes, chunk.at, limits, out);
         }
-        self.hole(chunk.direction, piece.hole_after, chunk.at, out);
+        self.left(chunk.direction, piece.left, chunk.at, out);
+    }
+
+    /// The position up to which nothing more is wanted of `direction`, if that is worth telling.
+    pub(super) fn skip(&mut self, direction: Direction) -> Option<u64> {
+        let unwanted = match &mut self.protocol {
+            Protocol::Http1(http) => match http.unwanted(side(http.leg(), direction)) {
+                u64::MAX => Unwanted::Rest,
+                bytes => Unwanted::Bytes(bytes),
+            },
+            Protocol::Opaque => Unwanted::All,
+            Protocol::Undecided { .. } | Protocol::Joined => Unwanted::Bytes(0),
+        };
+        self.stream(direction).skip(unwanted)
+    }
+
+    /// `direction` had come to `pos` when the connection ended.
+    pub(super) fn reached(
+        &mut self,
+        direction: Direction,
+        pos: u64,
+        at: KernelTime,
+        out: &mut Vec<Exchange>,
+    ) {
+        if matches!(self.protocol, Protocol::Opaque | Protocol::Joined) {
+            return;
+        }
+        let hole = self.stream(direction).place_end(pos);
+        self.hole(direction, hole, at, out);
     }
 
     pub(super) fn end(&mut self, end: &ConnEnd, out: &mut Vec<Exchange>) {
@@ -142,6 +171,7 @@ impl Connection {
     ) {
         match &mut self.protocol {
             Protocol::Http1(http) => {
+                http.keep_bodies(limits.body_bytes);
                 http.data(side(http.leg(), direction), bytes, at, out);
                 if http.is_opaque() {
                     self.become_opaque();
@@ -226,6 +256,17 @@ impl Connection {
         match &mut self.protocol {
             Protocol::Http1(http) => http.hole(side(http.leg(), direction), bytes, at, out),
             // The start is lost: what comes next may be anywhere in a message.
+            Protocol::Undecided { .. } => self.protocol = Protocol::Joined,
+            Protocol::Joined | Protocol::Opaque => {}
+        }
+    }
+
+    fn left(&mut self, direction: Direction, bytes: u64, at: KernelTime, out: &mut Vec<Exchange>) {
+        if bytes == 0 {
+            return;
+        }
+        match &mut self.protocol {
+            Protocol::Http1(http) => http.left(side(http.leg(), direction), bytes, at, out),
             Protocol::Undecided { .. } => self.protocol = Protocol::Joined,
             Protocol::Joined | Protocol::Opaque => {}
         }

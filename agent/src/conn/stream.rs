@@ -4,21 +4,40 @@ use bytes::{Buf as _, Bytes};
 
 use crate::capture::event::DataChunk;
 
+/// Bytes that must be ahead, or behind on a connection that is not read, for a skip to be worth its system call.
+const SKIP_WORTH_BYTES: u64 = 16 << 10;
+
+/// The longest skip where nothing says how long the message is: after it, the parser sees again where it is.
+const BLIND_SKIP_BYTES: u64 = 1 << 20;
+
 /// The position up to which a direction is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stream {
     next: u64,
+    /// The position up to which nothing was asked for.
+    skipped: u64,
+}
+
+/// What a parser has no use for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unwanted {
+    /// So many of the next bytes.
+    Bytes(u64),
+    /// Everything until the connection ends, as far as can be told.
+    Rest,
+    /// Everything, certainly.
+    All,
 }
 
 /// What a chunk brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// Bytes that moved unseen before it.
+    /// Bytes that were lost before it.
     pub(super) hole_before: u64,
     /// New bytes.
     pub(super) bytes: Bytes,
-    /// Bytes that moved with it but were not copied.
-    pub(super) hole_after: u64,
+    /// Bytes that moved with it and were left uncopied on purpose.
+    pub(super) left: u64,
 }
 
 impl Stream {
@@ -32,20 +51,36 @@ impl Stream {
             .pos
             .saturating_add(u64::try_from(chunk.bytes.len()).unwrap_or(u64::MAX));
         let end = chunk.pos.saturating_add(chunk.len).max(copied_end);
-        let hole_after = end.saturating_sub(copied_end.max(self.next));
+        let left = end.saturating_sub(copied_end.max(self.next));
         self.next = self.next.max(end);
         Piece {
             hole_before,
             bytes,
-            hole_after,
+            left,
         }
     }
 
-    /// Places the end: how many bytes moved unseen before it.
+    /// Places the end: how many bytes were lost before it.
     pub(super) fn place_end(&mut self, pos: u64) -> u64 {
         let hole = pos.saturating_sub(self.next);
         self.next = self.next.max(pos);
         hole
+    }
+
+    /// What to ask capture to pass over, if that is worth it: a position.
+    pub(super) fn skip(&mut self, unwanted: Unwanted) -> Option<u64> {
+        if self.skipped > self.next {
+            return None;
+        }
+        let until = match unwanted {
+            Unwanted::Bytes(bytes) if bytes < SKIP_WORTH_BYTES => return None,
+            Unwanted::Bytes(bytes) => self.next.checked_add(bytes)?,
+            Unwanted::Rest => self.next.checked_add(BLIND_SKIP_BYTES)?,
+            Unwanted::All if self.next < SKIP_WORTH_BYTES => return None,
+            Unwanted::All => u64::MAX,
+        };
+        self.skipped = until;
+        Some(until)
     }
 
     /// Takes the direction up at `pos`: what was before is none of our business.
@@ -59,12 +94,12 @@ mod tests {
     use bytes::Bytes;
     use kongtap_common::record::ConnId;
 
-    use super::Stream;
+    use super::{BLIND_SKIP_BYTES, SKIP_WORTH_BYTES, Stream, Unwanted};
     use crate::capture::event::{DataChunk, Direction, KernelTime};
 
     #[track_caller]
     fn check(next: u64, pos: u64, len: u64, bytes: &'static [u8], expected: (u64, &[u8], u64, u64)) {
-        let mut stream = Stream { next };
+        let mut stream = Stream { next, skipped: 0 };
         let piece = stream.place(&DataChunk {
             conn: ConnId {
                 tgid: 0,
@@ -78,7 +113,7 @@ mod tests {
             bytes: Bytes::from_static(bytes),
         });
         assert_eq!(
-            (piece.hole_before, &piece.bytes[..], piece.hole_after, stream.next),
+            (piece.hole_before, &piece.bytes[..], piece.left, stream.next),
             expected
         );
     }
@@ -92,6 +127,28 @@ mod tests {
         check(9, 3, 4, b"abcd", (0, b"", 0, 9)); // all of it is known
         check(3, 3, 100, b"", (0, b"", 100, 103)); // moved, not copied
         check(50, 3, 100, b"", (0, b"", 53, 103)); // the same, half of it known
+        check(3, 103, 0, b"", (100, b"", 0, 103)); // only says how far it is
         check(0, u64::MAX, 5, b"abc", (u64::MAX, b"abc", 0, u64::MAX)); // nonsense does not overflow
+    }
+
+    #[test]
+    fn a_skip_is_asked_for_once_and_only_where_it_is_worth_it() {
+        const WORTH: u64 = SKIP_WORTH_BYTES;
+        for (next, skipped, unwanted, expected) in [
+            (100, 0, Unwanted::Bytes(0), None),
+            (100, 0, Unwanted::Bytes(WORTH - 1), None),
+            (100, 0, Unwanted::Bytes(WORTH), Some(100 + WORTH)),
+            (100, 101, Unwanted::Bytes(WORTH), None), // asked for already
+            (100, 100, Unwanted::Bytes(WORTH), Some(100 + WORTH)),
+            (100, 0, Unwanted::Bytes(u64::MAX), None), // no position is that far
+            (100, 0, Unwanted::Rest, Some(100 + BLIND_SKIP_BYTES)),
+            (100, 0, Unwanted::All, None),
+            (WORTH, 0, Unwanted::All, Some(u64::MAX)),
+            (WORTH, u64::MAX, Unwanted::All, None),
+        ] {
+            let mut stream = Stream { next, skipped };
+            assert_eq!(stream.skip(unwanted), expected, "{next} {skipped} {unwanted:?}");
+            assert_eq!(stream.skip(unwanted), None, "{next} {skipped} {unwanted:?}: twice");
+        }
     }
 }

@@ -5,7 +5,9 @@ use kongtap_common::record::ConnId;
 use proptest::prelude::*;
 
 use super::{ConnLimits, ConnTable};
-use crate::capture::event::{CaptureEvent, ConnClose, ConnEnd, ConnOpen, DataChunk, Direction, KernelTime};
+use crate::capture::event::{
+    CaptureEvent, ConnClose, ConnEnd, ConnOpen, DataChunk, Direction, KernelTime, Skip, StreamEnds,
+};
 use crate::http::exchange::{Exchange, Leg, Outcome};
 
 const IN: Direction = Direction::Ingress;
@@ -87,7 +89,15 @@ impl Feed {
 
     fn close(&mut self, fd: i32) -> &mut Self {
         let at = self.tick();
-        self.apply(CaptureEvent::Close(ConnClose { conn: id(fd), at }))
+        let ends = StreamEnds {
+            ingress: self.advance(fd, IN, 0),
+            egress: self.advance(fd, OUT, 0),
+        };
+        self.apply(CaptureEvent::Close(ConnClose {
+            conn: id(fd),
+            at,
+            ends: Some(ends),
+        }))
     }
 
     fn advance(&mut self, fd: i32, direction: Direction, len: u64) -> u64 {

@@ -97,13 +97,14 @@ pub enum Version {
 /// A body, de-chunked but otherwise as it was sent (content coding kept).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Body {
-    /// The first bytes, at most `limits.body_bytes` of them and none after the first hole.
+    /// The first bytes, at most `limits.body_bytes` of them and none after the first that is missing.
     pub bytes: Bytes,
-    /// Its length as far as it moved, holes included; without chunk framing.
+    /// Its length as far as it moved, whether it was copied or not; without chunk framing, but for what was left uncopied
+    /// of a chunked body together with its framing.
     pub total_bytes: u64,
     /// The same with chunk framing: what nginx counts as `$body_bytes_sent`.
     pub wire_bytes: u64,
-    /// How many of `total_bytes` moved but were not seen.
+    /// How many of `total_bytes` are lost.
     pub hole_bytes: u64,
     /// Whether its framing said that it was complete.
     pub complete: bool,

@@ -4,7 +4,7 @@
 //! [`Exchange`]s, in the order of their requests. Deliberately absent: which bytes are HTTP at all (`detect`), positions
 //! (`conn`).
 //!
-//! How holes are survived. A hole in a body whose length is known costs that body's completeness and nothing else. Any
+//! How missing bytes are survived. Bytes that were left uncopied on purpose are a body's, whose size stays exact. A hole in a body whose length is known costs that body's completeness and nothing else. Any
 //! other hole costs the message that it falls into: the reader of that direction then waits for a call that begins
 //! like a head. Pairing relies on what gateways do: by the time that a gateway *reads* on from a connection after a hole,
 //! it has answered what it had read before. Where that does not settle which response belongs to which request, the
@@ -106,6 +106,9 @@ impl Http1 {
 
     /// Takes the bytes of one call, or the next part of them.
     pub fn data(&mut self, side: Side, mut bytes: Bytes, at: KernelTime, out: &mut Vec<Exchange>) {
+        if self.is_adrift(side) && begins_like_head(side, &bytes) {
+            self.land(side, at, out);
+        }
         if self.is_resyncing(side) {
             let Some(found) = self.resync(side, bytes, out) else {
                 return;
@@ -124,7 +127,48 @@ impl Http1 {
         }
     }
 
-    /// Takes bytes that moved unseen.
+    /// Takes bytes that were left uncopied on purpose: of a body, since nothing else is left. Where they are of something
+    /// else after all, they are as good as lost.
+    pub fn left(&mut self, side: Side, mut left: u64, at: KernelTime, out: &mut Vec<Exchange>) {
+        while left > 0 && !self.opaque {
+            let State::Body(framing) = &mut self.half_mut(side).state else {
+                self.hole(side, left, at, out);
+                return;
+            };
+            let step = framing.leave(left);
+            left -= step.taken.min(left);
+            if let Some(body) = self.body(side) {
+                body.push_left(step.taken, at);
+            }
+            if step.ended {
+                self.half_mut(side).state = State::Head;
+                self.finish_message(side, true, at, out);
+            }
+        }
+    }
+
+    /// How many of the next bytes of `side` are of no use to anybody: body bytes that will not be kept.
+    #[must_use]
+    pub fn unwanted(&mut self, side: Side) -> u64 {
+        if self.opaque {
+            return u64::MAX;
+        }
+        let State::Body(framing) = &self.half(side).state else {
+            return 0;
+        };
+        let known = framing.known_data();
+        if known == 0 || self.body(side).is_some_and(|body| !body.is_full()) {
+            return 0;
+        }
+        known
+    }
+
+    /// Keeps at most so many bytes of the bodies that begin from now on.
+    pub const fn keep_bodies(&mut self, bytes: usize) {
+        self.limits.body_bytes = bytes;
+    }
+
+    /// Takes bytes that are lost.
     pub fn hole(&mut self, side: Side, mut hole: u64, at: KernelTime, out: &mut Vec<Exchange>) {
         while hole > 0 && !self.opaque {
             match &mut self.half_mut(side).state {
@@ -233,6 +277,10 @@ impl Http1 {
             Side::Request => match head::parse_request(text, self.limits.fields) {
                 Some(request) => {
                     let framing = framing::of_request(&request);
+                    if self.is_adrift(Side::Response) {
+                        // It reads on, so it has sent all of its answer.
+                        self.land(Side::Response, at, out);
+                    }
                     self.begin_request();
                     let body = BodyBuilder::new(self.body_limit());
                     self.slots
@@ -431,6 +479,17 @@ impl Http1 {
         matches!(self.half(side).state, State::Resync) && !self.opaque
     }
 
+    const fn is_adrift(&self, side: Side) -> bool {
+        matches!(&self.half(side).state, State::Body(framing) if framing.is_adrift()) && !self.opaque
+    }
+
+    /// A body whose framing was left uncopied turns out to have ended.
+    fn land(&mut self, side: Side, at: KernelTime, out: &mut Vec<Exchange>) {
+        self.half_mut(side).state = State::Head;
+        let newest = self.body(side).and_then(|body| body.last()).unwrap_or(at);
+        self.finish_message(side, true, newest, out);
+    }
+
     /// Looks whether a call begins like a head. `None`: it does not, or not yet.
     fn resync(&mut self, side: Side, bytes: Bytes, out: &mut Vec<Exchange>) -> Option<Bytes> {
         let half = self.half_mut(side);
@@ -511,6 +570,13 @@ impl Http1 {
             Side::Request => &mut self.requests,
             Side::Response => &mut self.responses,
         }
+    }
+}
+
+fn begins_like_head(side: Side, bytes: &[u8]) -> bool {
+    match side {
+        Side::Request => detect_joining(bytes) == Detection::Request,
+        Side::Response => detect_joining(bytes) == Detection::Response,
     }
 }
 

@@ -2,22 +2,36 @@
 //! uprobe can be preempted while it uses one.
 //!
 //! A call's pieces (one buffer, or each `struct iovec`) become records of at most 16 KiB, each of the smallest class
-//! that holds it, since the ring only hands out rooms whose size the verifier knows beforehand.
+//! that holds it, since the ring only hands out rooms whose size the verifier knows beforehand. What is past the run's
+//! budget becomes one record of its length, but for small pieces and the end of a chunked body: that is what a reader needs to
+//! find its way (nginx sends each chunk's size as a piece of its own).
 
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user as probe_read_user};
 use core::mem::MaybeUninit;
+use kongtap_common::budget::GLIMPSE_BYTES;
 use kongtap_common::counter;
 use kongtap_common::record::{ConnId, KIND_DATA, MAX_PAYLOAD_BYTES, RecordHeader};
 
-use super::{SUBMIT, header};
+use super::{Range, SUBMIT, header, is_crowded, left, lost_before};
 use crate::asm::opaque;
-use crate::ledger;
+use crate::budget::{self, Allowance};
+use crate::conn::{ConnRef, NOWHERE};
+use crate::ledger::Slots;
 use crate::maps::RING;
 
 /// Most pieces of one call: 1,024 vectors (the kernel's own limit) and as many cuts at 16 KiB again and more. A call
 /// of 16 MiB in one buffer needs 1,024.
 const MAX_PIECES: u32 = 4096;
+
+/// Pieces of at most so many bytes are copied although the budget is used up: chunk sizes, and what is between chunks.
+const SMALL_PIECE_BYTES: u64 = 64;
+/// Bytes that are copied of the end of a chunked body.
+const TAIL_BYTES: u64 = 16;
+/// The end of a head, as it lies in memory.
+const HEAD_END: u32 = u32::from_ne_bytes(*b"\r\n\r\n");
+/// A run's first bytes, for which there is room in the ring when there is none for bodies.
+const FIRST_BYTES: u64 = 4096;
 
 /// Bytes of a call, as the gateway's memory holds them.
 #[derive(Clone, Copy)]
@@ -68,23 +82,40 @@ pub struct Place {
 }
 
 struct Walk {
+    /// Its position is that of the next byte.
     place: Place,
     vector: u64,
     vectors_left: u64,
     piece: u64,
     piece_left: u64,
     left: u64,
+    /// Bytes before this position are passed over.
+    copy_from: u64,
+    /// Bytes from this position on are over the budget.
+    copy_to: u64,
+    /// Bytes from this position on need a ring with room.
+    patient_from: u64,
+    /// Whether the end of the head is looked for.
+    head_only: u64,
+    /// The first byte over the budget that no record tells of yet.
+    over_from: u64,
+    /// Whether the newest bytes are lost, and no record shows it yet.
+    lost: u64,
     copied: u64,
+    over: u64,
     ring_full: u64,
     fault: u64,
     records: u64,
 }
 
+/// `struct iovec`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct IoVec {
-    base: u64,
-    len: u64,
+pub struct IoVec {
+    /// Address.
+    pub base: u64,
+    /// Bytes.
+    pub len: u64,
 }
 
 #[repr(C)]
@@ -99,10 +130,20 @@ enum Outcome {
     Fault,
 }
 
-/// Copies `bytes` from `source`, and accounts for each of them.
+/// Copies what is allowed of a call's bytes, those from position `from` to `end`; `place` is where the call's first byte
+/// is. Accounts for each of them.
 #[inline(always)]
-pub fn copy(source: Source, place: Place, bytes: u64) {
+pub fn copy(
+    conn: &ConnRef,
+    slots: Slots,
+    source: Source,
+    place: Place,
+    allowance: Allowance,
+    from: u64,
+    end: u64,
+) {
     let zero = unknown_zero();
+    let bytes = end - place.pos;
     let mut walk = Walk {
         place,
         vector: source.vectors,
@@ -110,19 +151,36 @@ pub fn copy(source: Source, place: Place, bytes: u64) {
         piece: source.buffer,
         piece_left: if source.buffer == 0 { 0 } else { bytes },
         left: bytes,
+        copy_from: from,
+        copy_to: allowance.limit,
+        patient_from: allowance.run + FIRST_BYTES,
+        head_only: u64::from(allowance.head_only),
+        over_from: NOWHERE,
+        lost: 0,
         copied: zero,
+        over: zero,
         ring_full: zero,
         fault: zero,
         records: zero,
     };
     // SAFETY: the callback has the signature that the helper calls, and `walk` outlives the loop.
     unsafe { bpf_loop(MAX_PIECES, step as *mut _, (&raw mut walk).cast(), 0) };
-    ledger::add::<{ counter::COPIED_BYTES }>(walk.copied);
-    ledger::add::<{ counter::RECORDS }>(walk.records);
-    ledger::add::<{ counter::LOST_RING_FULL_BYTES }>(walk.ring_full);
-    ledger::add::<{ counter::LOST_FAULT_BYTES }>(walk.fault);
+    if walk.over_from != NOWHERE {
+        tell_over(&mut walk);
+    }
+    if walk.copy_to != allowance.limit {
+        budget::head_ended(conn, place.direction, walk.copy_to);
+    }
+    slots.add::<{ counter::COPIED_BYTES }>(walk.copied);
+    slots.add::<{ counter::RECORDS }>(walk.records);
+    slots.add::<{ counter::LEFT_OVER_BUDGET_BYTES }>(walk.over);
+    slots.add::<{ counter::LOST_RING_FULL_BYTES }>(walk.ring_full);
+    slots.add::<{ counter::LOST_FAULT_BYTES }>(walk.fault);
     // What no piece accounts for: more pieces than one run may copy, or fewer bytes in the vectors than were moved.
-    ledger::add::<{ counter::LOST_CALL_TOO_LONG_BYTES }>(walk.left);
+    slots.add::<{ counter::LOST_CALL_TOO_LONG_BYTES }>(walk.left);
+    if walk.lost | walk.left != 0 {
+        lost_before(place.conn, place.direction, end, place.at_ns);
+    }
 }
 
 /// Zero, which the verifier cannot know because the memory it comes from is writable. It would follow a sum that starts at
@@ -149,6 +207,7 @@ extern "C" fn step(_index: u64, walk: *mut Walk) -> i64 {
         // SAFETY: the helper checks the address and fails on a bad one.
         let Ok(vector) = (unsafe { bpf_probe_read_user(walk.vector as *const IoVec) }) else {
             walk.fault += walk.left;
+            walk.lost = 1;
             walk.left = 0;
             return 1;
         };
@@ -160,15 +219,21 @@ extern "C" fn step(_index: u64, walk: *mut Walk) -> i64 {
             return 0;
         }
     }
-    let take = walk.piece_left.min(walk.left).min(u64::from(MAX_PAYLOAD_BYTES));
-    match record(walk, take) {
-        Outcome::Copied => {
-            walk.copied += take;
-            walk.records += 1;
-        }
-        Outcome::RingFull => walk.ring_full += take,
-        Outcome::Fault => walk.fault += take,
-    }
+    let pos = walk.place.pos;
+    let piece = walk.piece_left.min(walk.left);
+    let take = if pos < walk.copy_from {
+        piece.min(walk.copy_from - pos)
+    } else if pos >= walk.copy_to && piece > SMALL_PIECE_BYTES {
+        leave(walk, piece)
+    } else {
+        let take = if pos >= walk.copy_to {
+            piece
+        } else {
+            piece.min(walk.copy_to - pos).min(u64::from(MAX_PAYLOAD_BYTES))
+        };
+        send(walk, take, piece);
+        take
+    };
     walk.place.pos += take;
     walk.piece += take;
     // Unknown again, or the verifier follows each remainder that a range known from this turn can leave.
@@ -176,6 +241,84 @@ extern "C" fn step(_index: u64, walk: *mut Walk) -> i64 {
     walk.piece_left = (walk.piece_left - take).wrapping_add(zero);
     walk.left = (walk.left - take).wrapping_add(zero);
     0
+}
+
+/// Copies `take` bytes of a piece that has `piece`.
+#[inline(always)]
+fn send(walk: &mut Walk, take: u64, piece: u64) {
+    if walk.over_from != NOWHERE {
+        tell_over(walk);
+    }
+    if walk.place.pos >= walk.patient_from && is_crowded() {
+        walk.ring_full += take;
+        walk.lost = 1;
+        return;
+    }
+    match record(walk, take) {
+        Outcome::Copied => {
+            walk.copied += take;
+            walk.records += 1;
+            walk.lost = 0;
+        }
+        Outcome::RingFull => {
+            walk.ring_full += take;
+            walk.lost = 1;
+        }
+        Outcome::Fault => {
+            walk.fault += take;
+            walk.lost = 1;
+        }
+    }
+    if walk.head_only != 0 && take == piece && ends_head(walk.piece + take) {
+        walk.head_only = 0;
+        walk.copy_to = walk
+            .copy_to
+            .min(walk.place.pos + take + u64::from(GLIMPSE_BYTES));
+    }
+}
+
+/// Leaves a piece that is over the budget, but for the end of a chunked body. Answers how many bytes are left.
+#[inline(always)]
+fn leave(walk: &mut Walk, piece: u64) -> u64 {
+    if walk.over_from == NOWHERE {
+        walk.over_from = walk.place.pos;
+    }
+    let take = if piece == walk.left && ends_head(walk.piece + piece) {
+        piece - TAIL_BYTES
+    } else {
+        piece
+    };
+    walk.over += take;
+    take
+}
+
+/// Whether the four bytes before `end` are an empty line after another line.
+#[inline(always)]
+fn ends_head(end: u64) -> bool {
+    // SAFETY: the helper checks the address and fails on a bad one.
+    let last = unsafe { bpf_probe_read_user((end - 4) as *const u32) };
+    last == Ok(HEAD_END)
+}
+
+/// A record for the bytes over the budget up to here.
+#[inline(never)]
+fn tell_over(walk: &mut Walk) {
+    let bytes = walk.place.pos - walk.over_from;
+    let range = Range {
+        conn: walk.place.conn,
+        direction: walk.place.direction,
+        source: walk.place.source,
+        pos: walk.over_from,
+        bytes: bytes as u32,
+    };
+    walk.over_from = NOWHERE;
+    if left(range, walk.place.at_ns) {
+        walk.lost = 0;
+    } else {
+        walk.over -= bytes;
+        walk.ring_full += bytes;
+        walk.lost = 1;
+    }
 }
 
 /// Sends `take` bytes in a record of the smallest class that holds them.

@@ -1,12 +1,12 @@
 use kongtap_common::record::{
-    ABI, ConnId, FAMILY_INET, FAMILY_INET6, FLAG_LATE, FLAG_NO_PAYLOAD, FLAG_TLS, KIND_CLOSE, KIND_DATA,
+    ABI, ClosePayload, ConnId, FAMILY_INET, FAMILY_INET6, FLAG_LATE, FLAG_NO_PAYLOAD, FLAG_TLS, KIND_CLOSE, KIND_DATA,
     KIND_END, KIND_OPEN, OpenPayload, RecordHeader,
 };
 use proptest::prelude::*;
 use zerocopy::IntoBytes as _;
 
 use super::{Arena, DecodeError, decode, decode_in};
-use crate::capture::event::{CaptureEvent, ConnClose, ConnEnd, ConnOpen, DataChunk, Direction, KernelTime};
+use crate::capture::event::{CaptureEvent, ConnClose, ConnEnd, ConnOpen, DataChunk, Direction, KernelTime, StreamEnds};
 
 const CONN: ConnId = ConnId {
     tgid: 7,
@@ -134,10 +134,20 @@ fn records_become_events() {
         pos: 100,
     });
     check(&record(header(KIND_END), b""), Ok(end));
-    check(
-        &record(header(KIND_CLOSE), b""),
-        Ok(CaptureEvent::Close(ConnClose { conn: CONN, at: AT })),
-    );
+    let ends = ClosePayload {
+        ingress_bytes: 7,
+        egress_bytes: 1 << 40,
+    };
+    let close = CaptureEvent::Close(ConnClose {
+        conn: CONN,
+        at: AT,
+        ends: Some(StreamEnds {
+            ingress: 7,
+            egress: 1 << 40,
+        }),
+    });
+    check(&record(header(KIND_CLOSE), ends.as_bytes()), Ok(close));
+    check(&data(b"", 0, FLAG_NO_PAYLOAD), Ok(chunk(b"", 0)));
 }
 
 #[test]
@@ -177,6 +187,10 @@ fn what_is_no_record_says_why() {
     check(
         &record(header(KIND_OPEN), &[0; 39]),
         Err(DecodeError::ShortPayload { have: 39, need: 40 }),
+    );
+    check(
+        &record(header(KIND_CLOSE), &[0; 15]),
+        Err(DecodeError::ShortPayload { have: 15, need: 16 }),
     );
     let whole = data(b"hello", 5, 0);
     check(

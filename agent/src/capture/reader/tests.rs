@@ -32,6 +32,7 @@ fn batch() -> Vec<CaptureEvent> {
         CaptureEvent::Close(ConnClose {
             conn: CONN,
             at: KernelTime(5),
+            ends: None,
         }),
     ]
 }

@@ -1,4 +1,4 @@
-//! A body as it comes: counted whole, kept up to a bound and up to the first hole.
+//! A body as it comes: counted whole, kept up to a bound and up to the first byte that is missing.
 
 use bytes::BytesMut;
 
@@ -13,6 +13,8 @@ pub(super) struct BodyBuilder {
     total_bytes: u64,
     wire_bytes: u64,
     hole_bytes: u64,
+    /// Bytes of it are missing, lost or left, so that what comes later does not follow what is kept.
+    is_broken: bool,
     /// When its newest byte moved.
     last: Option<KernelTime>,
 }
@@ -25,6 +27,7 @@ impl BodyBuilder {
             total_bytes: 0,
             wire_bytes: 0,
             hole_bytes: 0,
+            is_broken: false,
             last: None,
         }
     }
@@ -36,19 +39,30 @@ impl BodyBuilder {
         self.total_bytes = self
             .total_bytes
             .saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
-        if self.hole_bytes == 0 {
+        if !self.is_broken {
             let room = self.limit.saturating_sub(self.kept.len());
             // Copied, so that a slow body does not keep whole batches of records alive.
             self.kept.extend_from_slice(data.get(..room).unwrap_or(data));
         }
     }
 
-    /// Takes body bytes that moved unseen.
-    pub(super) fn push_hole(&mut self, bytes: u64, at: KernelTime) {
+    /// Takes body bytes that were left uncopied on purpose: the body is cut here, and its size is known.
+    pub(super) fn push_left(&mut self, bytes: u64, at: KernelTime) {
         self.last = Some(at);
         self.wire_bytes = self.wire_bytes.saturating_add(bytes);
         self.total_bytes = self.total_bytes.saturating_add(bytes);
+        self.is_broken |= bytes > 0;
+    }
+
+    /// Takes body bytes that are lost.
+    pub(super) fn push_hole(&mut self, bytes: u64, at: KernelTime) {
+        self.push_left(bytes, at);
         self.hole_bytes = self.hole_bytes.saturating_add(bytes);
+    }
+
+    /// Whether no byte that comes will be kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_broken || self.kept.len() >= self.limit
     }
 
     /// When its newest byte moved; `None` if none did.

@@ -18,6 +18,8 @@ pub(super) enum Framing {
     Length(u64),
     /// Chunks.
     Chunked(Chunk),
+    /// Chunks, of which one was left uncopied together with what says how long the next one is. Its end is looked for.
+    Adrift,
     /// Everything until the connection ends.
     UntilClose,
     /// What follows is not HTTP.
@@ -62,6 +64,14 @@ impl Step {
         };
         bytes.get(..taken).unwrap_or(bytes)
     }
+}
+
+/// Whether `bytes`, the end of a call, are the end of a chunked body without trailers.
+fn ends_chunks(bytes: &[u8]) -> bool {
+    const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+    bytes
+        .strip_suffix(LAST_CHUNK)
+        .is_some_and(|before| before.is_empty() || before.ends_with(b"\r\n"))
 }
 
 /// The framing of a request's body.
@@ -113,6 +123,11 @@ impl Framing {
         matches!(self, Self::Tunnel)
     }
 
+    /// Whether its end, once it is seen, is all that is left to know.
+    pub(super) const fn is_adrift(&self) -> bool {
+        matches!(self, Self::Adrift)
+    }
+
     pub(super) const fn ends_with_the_connection(&self) -> bool {
         matches!(self, Self::UntilClose)
     }
@@ -141,6 +156,33 @@ impl Framing {
                 }
             }
             Self::Chunked(chunk) => chunk.read(bytes),
+            Self::Adrift => Step {
+                taken: available,
+                is_data: true,
+                ended: ends_chunks(bytes),
+                lost: false,
+            },
+        }
+    }
+
+    /// Passes over `left` bytes that were left uncopied on purpose. Nothing is lost by that: where the next chunk begins is
+    /// not known any more then, but the probes copy the end of the last one.
+    pub(super) fn leave(&mut self, left: u64) -> Step {
+        if let Self::Chunked(chunk) = self {
+            if let Chunk::Data(remaining) = *chunk {
+                return chunk.skip(left.min(remaining));
+            }
+            *self = Self::Adrift;
+        }
+        self.skip(left)
+    }
+
+    /// How many of the next bytes are known to be data, whatever they are.
+    pub(super) const fn known_data(&self) -> u64 {
+        match self {
+            Self::Length(remaining) | Self::Chunked(Chunk::Data(remaining)) => *remaining,
+            Self::UntilClose => u64::MAX,
+            Self::Empty | Self::Chunked(_) | Self::Adrift | Self::Tunnel => 0,
         }
     }
 
@@ -151,7 +193,7 @@ impl Framing {
                 ended: true,
                 ..Step::default()
             },
-            Self::UntilClose => Step {
+            Self::UntilClose | Self::Adrift => Step {
                 taken: hole,
                 is_data: true,
                 ..Step::default()
