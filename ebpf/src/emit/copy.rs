@@ -154,9 +154,9 @@ pub fn copy(
         copy_from: from,
         copy_to: allowance.limit,
         patient_from: allowance.run + FIRST_BYTES,
-        head_only: u64::from(allowance.head_only),
-        over_from: NOWHERE,
-        lost: 0,
+        head_only: u64::from(allowance.head_only).wrapping_add(zero),
+        over_from: NOWHERE.wrapping_add(zero),
+        lost: zero,
         copied: zero,
         over: zero,
         ring_full: zero,
@@ -193,6 +193,12 @@ fn unknown_zero() -> u64 {
     unsafe { (&raw const ZERO).read_volatile() }
 }
 
+/// One, likewise.
+#[inline(always)]
+fn one() -> u64 {
+    unknown_zero().wrapping_add(1)
+}
+
 /// One piece. Answers 1 to end the loop.
 extern "C" fn step(_index: u64, walk: *mut Walk) -> i64 {
     // SAFETY: `copy` passes a live `Walk` that nothing else touches.
@@ -207,8 +213,8 @@ extern "C" fn step(_index: u64, walk: *mut Walk) -> i64 {
         // SAFETY: the helper checks the address and fails on a bad one.
         let Ok(vector) = (unsafe { bpf_probe_read_user(walk.vector as *const IoVec) }) else {
             walk.fault += walk.left;
-            walk.lost = 1;
-            walk.left = 0;
+            walk.lost = one();
+            walk.left = unknown_zero();
             return 1;
         };
         walk.vector += size_of::<IoVec>() as u64;
@@ -231,8 +237,9 @@ extern "C" fn step(_index: u64, walk: *mut Walk) -> i64 {
         } else {
             piece.min(walk.copy_to - pos).min(u64::from(MAX_PAYLOAD_BYTES))
         };
+        let unknown = opaque(take.wrapping_add(unknown_zero()));
         send(walk, take, piece);
-        take
+        unknown
     };
     walk.place.pos += take;
     walk.piece += take;
@@ -249,31 +256,30 @@ fn send(walk: &mut Walk, take: u64, piece: u64) {
     if walk.over_from != NOWHERE {
         tell_over(walk);
     }
-    if walk.place.pos >= walk.patient_from && is_crowded() {
-        walk.ring_full += take;
-        walk.lost = 1;
-        return;
-    }
-    match record(walk, take) {
+    // As numbers of which nothing is known, or the verifier follows the range of each class from here on.
+    let zero = unknown_zero();
+    let bytes = opaque(take.wrapping_add(zero));
+    let rest = opaque((piece - take).wrapping_add(zero));
+    let outcome = if walk.place.pos >= walk.patient_from && is_crowded() {
+        Outcome::RingFull
+    } else {
+        record(walk, take)
+    };
+    walk.lost = one();
+    match outcome {
         Outcome::Copied => {
-            walk.copied += take;
+            walk.copied += bytes;
             walk.records += 1;
-            walk.lost = 0;
+            walk.lost = unknown_zero();
         }
-        Outcome::RingFull => {
-            walk.ring_full += take;
-            walk.lost = 1;
-        }
-        Outcome::Fault => {
-            walk.fault += take;
-            walk.lost = 1;
-        }
+        Outcome::RingFull => walk.ring_full += bytes,
+        Outcome::Fault => walk.fault += bytes,
     }
-    if walk.head_only != 0 && take == piece && ends_head(walk.piece + take) {
-        walk.head_only = 0;
+    if walk.head_only != 0 && rest == 0 && ends_head(walk.piece + bytes) {
+        walk.head_only = unknown_zero();
         walk.copy_to = walk
             .copy_to
-            .min(walk.place.pos + take + u64::from(GLIMPSE_BYTES));
+            .min(walk.place.pos + bytes + u64::from(GLIMPSE_BYTES));
     }
 }
 
@@ -311,13 +317,14 @@ fn tell_over(walk: &mut Walk) {
         pos: walk.over_from,
         bytes: bytes as u32,
     };
-    walk.over_from = NOWHERE;
+    let zero = unknown_zero();
+    walk.over_from = NOWHERE.wrapping_add(zero);
     if left(range, walk.place.at_ns) {
-        walk.lost = 0;
+        walk.lost = zero;
     } else {
         walk.over -= bytes;
         walk.ring_full += bytes;
-        walk.lost = 1;
+        walk.lost = one();
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
+use kongtap_common::budget::Budget;
 use kongtap_common::counter;
 use kongtap_common::record::ConnId;
 
@@ -113,8 +114,19 @@ impl Seen {
 }
 
 impl Capture {
+    /// Probes that copy everything.
     fn start() -> Option<Self> {
-        let mut probes = probes(&ProbeOptions::default())?;
+        Self::with(Budget {
+            head_bytes: 1 << 31,
+            body_bytes: 1 << 31,
+        })
+    }
+
+    fn with(budget: Budget) -> Option<Self> {
+        let mut probes = probes(&ProbeOptions {
+            budget,
+            ..ProbeOptions::default()
+        })?;
         let (sender, batches) = sync_channel(100_000);
         let ring = probes.ring().unwrap();
         let reader = Reader::spawn(ring, ReaderOptions::default(), sender, None).unwrap();
