@@ -102,11 +102,11 @@ pub fn ended<C: EbpfContext, const WHOLE: bool>(ctx: &C, ended: Ended) {
     let Some(head) = kernel::sock_head(sk) else {
         return;
     };
-    let known = conn::find(sk, &head);
-    if known.is_none() && !is_callers_own(sk, &head, call) {
+    let messages = WHOLE && matches!(call.nr, nr::RECVMMSG | nr::SENDMMSG);
+    if messages && !conn::is_tcp(sk, &head) {
         return;
     }
-    let messages = WHOLE && matches!(call.nr, nr::RECVMMSG | nr::SENDMMSG);
+    let known = conn::find(sk, &head);
     let count = bytes;
     let bytes = if messages {
         messages::total(call.arg1, count)
@@ -163,6 +163,9 @@ fn first_sight(
     call: Syscall,
     moved: conn::Moved,
 ) -> Option<ConnRef> {
+    if !is_callers_own(sk, head, call) {
+        return None;
+    }
     let late = conn::lateness(sk, moved.ingress, moved.egress);
     let conn = conn::start(sk, head, thread.tgid(), call.fd, late);
     if conn.is_none() {

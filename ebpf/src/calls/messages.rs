@@ -8,6 +8,7 @@ use kongtap_common::record::{DIRECTION_INGRESS, SOURCE_SOCKET};
 
 use super::{MAX_VECTORS, has_room, message, vectors_of};
 use crate::conn::{self, ConnRef};
+use crate::emit::copy::unknown_zero;
 use crate::ledger;
 use crate::stream;
 
@@ -25,7 +26,7 @@ struct Sum {
 pub fn total(headers: u64, count: u64) -> u64 {
     let mut sum = Sum {
         header: headers,
-        bytes: 0,
+        bytes: unknown_zero(),
     };
     let turns = count.min(MAX_VECTORS) as u32;
     // SAFETY: the callback has the signature that the helper calls, and `sum` outlives the loop.
@@ -36,7 +37,10 @@ pub fn total(headers: u64, count: u64) -> u64 {
 extern "C" fn sum_step(_index: u64, sum: *mut Sum) -> i64 {
     // SAFETY: `total` passes a live `Sum` that nothing else touches.
     let sum = unsafe { &mut *sum };
-    sum.bytes += u64::from(length(sum.header));
+    sum.bytes = sum
+        .bytes
+        .wrapping_add(u64::from(length(sum.header)))
+        .wrapping_add(unknown_zero());
     sum.header += HEADER_BYTES;
     0
 }

@@ -13,8 +13,10 @@ use kongtap_common::record::ConnId;
 use super::{CaptureError, KernelCounters, ProbeOptions, Probes};
 use crate::capture::event::{CaptureEvent, ConnOpen, Direction};
 use crate::capture::reader::{Reader, ReaderOptions};
+use crate::capture::sources::SourceChoice;
 use crate::clock;
 
+mod calls;
 mod child;
 mod plain;
 mod tls;
@@ -26,7 +28,13 @@ const BUDGET: Duration = Duration::from_secs(20);
 fn probes(options: &ProbeOptions) -> Option<Probes> {
     match Probes::load(options) {
         Ok(probes) => Some(probes),
-        Err(error @ (CaptureError::NoPrivilege { .. } | CaptureError::NoBtf { .. })) => {
+        Err(
+            error @ (CaptureError::NoPrivilege { .. }
+            | CaptureError::NoBtf { .. }
+            | CaptureError::NoTracepoint { .. }
+            | CaptureError::NoSyscallTracing { .. }
+            | CaptureError::NoUprobes(_)),
+        ) => {
             skip(&error.to_string());
             None
         }
@@ -67,6 +75,27 @@ struct Stream {
 }
 
 impl Stream {
+    /// The bytes, and zeros for the ranges (position, length) in which there must be none.
+    fn with_holes(&self, length: usize, holes: &[(usize, usize)]) -> Vec<u8> {
+        let mut all = vec![0; length];
+        let mut expected = 0;
+        for (pos, bytes) in &self.chunks {
+            let mut pos = usize::try_from(*pos).unwrap();
+            while let Some((_, hole)) = holes.iter().find(|(at, _)| *at == expected) {
+                expected += hole;
+            }
+            assert_eq!(pos, expected, "a hole or an overlap");
+            all[pos..pos + bytes.len()].copy_from_slice(bytes);
+            pos += bytes.len();
+            expected = pos;
+        }
+        while let Some((_, hole)) = holes.iter().find(|(at, _)| *at == expected) {
+            expected += hole;
+        }
+        assert_eq!(expected, length, "what is missing at the end");
+        all
+    }
+
     /// The bytes, if they come one after the other from position zero on.
     fn contiguous(&self) -> Vec<u8> {
         let mut all = Vec::new();
@@ -114,7 +143,14 @@ impl Seen {
 
 impl Capture {
     fn start() -> Option<Self> {
-        let mut probes = probes(&ProbeOptions::default())?;
+        Self::by(SourceChoice::Auto)
+    }
+
+    fn by(sockets: SourceChoice) -> Option<Self> {
+        let mut probes = probes(&ProbeOptions {
+            sockets,
+            ..ProbeOptions::default()
+        })?;
         let (sender, batches) = sync_channel(100_000);
         let ring = probes.ring().unwrap();
         let reader = Reader::spawn(ring, ReaderOptions::default(), sender, None).unwrap();
