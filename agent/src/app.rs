@@ -24,6 +24,7 @@ use self::setup::Setup;
 use self::steering::Steering;
 use crate::admin::{self, AdminError};
 use crate::capture::session::{Session, SessionError};
+use crate::capture::sources::SocketSource;
 use crate::cli::exit::Exit;
 use crate::clock;
 use crate::config::Config;
@@ -158,7 +159,11 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         serving.clone(),
     ));
     board.set_state(State::Watching);
-    tracing::info!(status = %format!("http://{}/status", config.admin.listen), "Watching.");
+    tracing::info!(
+        status = %format!("http://{}/status", config.admin.listen),
+        sockets = session.status().load().sockets.map(SocketSource::label),
+        "Watching."
+    );
 
     let signal = stop_signal().await?;
     tracing::info!(signal, "Stopping.");

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, SocketCapture};
 
 /// Watch a running Kong gateway and ship its exchanges to a Runscope endpoint, without touching the gateway.
 #[derive(Debug, Parser)]
@@ -97,6 +97,9 @@ pub struct WatchArgs {
     /// Endpoint of the global configuration that the environment gives.
     #[arg(long, value_name = "URL")]
     pub api_endpoint: Option<String>,
+    /// Where the bytes of socket calls come from (capture.sockets).
+    #[arg(long, value_name = "SOURCE", env = "KONGTAP_SOCKETS", ignore_case = true)]
+    pub sockets: Option<SocketCapture>,
     /// Address of the agent's own /status, /metrics, /healthz and /readyz.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
@@ -188,6 +191,9 @@ impl WatchArgs {
         }
         if let (Some(endpoint), Some(global)) = (&self.api_endpoint, &mut config.plugins.global) {
             global.api_endpoint = Some(endpoint.clone());
+        }
+        if let Some(sockets) = self.sockets {
+            config.capture.sockets = sockets;
         }
         if let Some(listen) = self.listen {
             config.admin.listen = listen;

@@ -99,8 +99,25 @@ pub struct CaptureConfig {
     pub head_bytes: u32,
     /// How often the ring is read, milliseconds.
     pub poll_ms: u64,
+    /// Where the bytes of socket calls come from.
+    pub sockets: SocketCapture,
     /// Whether OpenSSL calls are probed.
     pub tls: TlsCapture,
+}
+
+/// `capture.sockets`
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum SocketCapture {
+    /// The first of these that this host offers.
+    #[default]
+    Auto,
+    /// Tracepoints at the end of socket calls: Linux 6.3 on.
+    Sock,
+    /// Tracepoints at the end of system calls: every process on the host pays a little.
+    Syscalls,
+    /// libc's functions in the gateway: dearer for the gateway, free for others.
+    Uprobes,
 }
 
 /// `capture.tls`
@@ -216,6 +233,7 @@ impl Default for CaptureConfig {
             ring_bytes: 8 << 20,
             head_bytes: 64 << 10,
             poll_ms: 5,
+            sockets: SocketCapture::Auto,
             tls: TlsCapture::Auto,
         }
     }

@@ -12,6 +12,7 @@ use crate::capture::gateways::{self, Gateway, Selector};
 use crate::capture::host::{self, Check, CheckState};
 use crate::capture::libraries::{LibraryFinder, TlsSearch};
 use crate::capture::probes::{CaptureError, ProbeOptions, Probes};
+use crate::capture::sources::{SocketSource, SourceChoice};
 use crate::capture::usage;
 use crate::cli::exit::Exit;
 use crate::config::Config;
@@ -31,7 +32,7 @@ pub struct Report {
 /// Looks at everything that `run` needs.
 pub async fn examine(config: &Config) -> Report {
     let mut rows = host::look();
-    let privilege_is_missing = load(&mut rows);
+    let privilege_is_missing = load(config, &mut rows);
     let source = configuration(config, &mut rows).await;
     gateway(config, source.as_ref(), &mut rows).await;
     endpoints(config, &mut rows).await;
@@ -51,31 +52,76 @@ fn row(name: &'static str, state: CheckState, found: impl Into<String>, remedy: 
     }
 }
 
-/// Whether the kernel takes the probes. Says whether privilege is what is missing.
-fn load(rows: &mut Vec<Check>) -> bool {
-    match Probes::load(&ProbeOptions {
-        ring_bytes: TRIAL_RING_BYTES,
-        ..ProbeOptions::default()
-    }) {
-        Ok(_probes) => {
-            rows.push(row(
-                "probes",
-                CheckState::Ok,
-                "the kernel takes every program",
-                None,
-            ));
-            false
+/// A row for each source of socket bytes, and one for whether `run` can have the one that it wants. Says whether privilege
+/// is what is missing.
+fn load(config: &Config, rows: &mut Vec<Check>) -> bool {
+    let choice = setup::source_choice(config.capture.sockets);
+    let outcomes = SocketSource::ALL.map(|source| {
+        let options = ProbeOptions {
+            sockets: SourceChoice::Only(source),
+            ring_bytes: TRIAL_RING_BYTES,
+            ..ProbeOptions::default()
+        };
+        (source, Probes::load(&options).map(drop))
+    });
+    let taken = outcomes
+        .iter()
+        .find(|(source, outcome)| outcome.is_ok() && choice.candidates().contains(source))
+        .map(|(source, _)| *source);
+    let asked_for = match choice {
+        SourceChoice::Auto => "auto",
+        SourceChoice::Only(source) => source.label(),
+    };
+    for (source, outcome) in &outcomes {
+        rows.push(source_row(*source, outcome, taken, asked_for));
+    }
+    if let Some(source) = taken {
+        let found = format!("the kernel takes every program (sockets = {source})");
+        rows.push(row("probes", CheckState::Ok, found, None));
+        return false;
+    }
+    let is_privilege = outcomes
+        .iter()
+        .any(|(source, outcome)| choice.candidates().contains(source) && is_refusal(outcome));
+    let remedy = if is_privilege {
+        "run as root, or with the capabilities that docs/privileges.md lists"
+    } else {
+        "see the rows above; LIMITATIONS.md says what the kernel must offer"
+    };
+    let found = format!("no source of socket bytes works (capture.sockets = {asked_for:?})");
+    rows.push(row("probes", CheckState::Failed, found, Some(remedy)));
+    is_privilege
+}
+
+const fn is_refusal(outcome: &Result<(), CaptureError>) -> bool {
+    matches!(outcome, Err(CaptureError::NoPrivilege { .. }))
+}
+
+fn source_row(
+    source: SocketSource,
+    outcome: &Result<(), CaptureError>,
+    taken: Option<SocketSource>,
+    asked_for: &str,
+) -> Check {
+    let name = match source {
+        SocketSource::Sock => "source: sock",
+        SocketSource::Syscalls => "source: syscalls",
+        SocketSource::Uprobes => "source: uprobes",
+    };
+    let cost = match source {
+        SocketSource::Sock => "costs other processes next to nothing",
+        SocketSource::Syscalls => "every process of the host pays for it",
+        SocketSource::Uprobes => "costs the gateway more than the others, and nobody else",
+    };
+    match outcome {
+        Ok(()) if taken == Some(source) => {
+            let found = format!("available, taken (capture.sockets = {asked_for:?})");
+            row(name, CheckState::Ok, found, None)
         }
-        Err(error) => {
-            let is_privilege = matches!(error, CaptureError::NoPrivilege { .. });
-            let remedy = if is_privilege {
-                "run as root, or with the capabilities that docs/privileges.md lists"
-            } else {
-                "see LIMITATIONS.md for what the kernel must offer"
-            };
-            rows.push(row("probes", CheckState::Failed, chain(&error), Some(remedy)));
-            is_privilege
-        }
+        Ok(()) => row(name, CheckState::Ok, format!("available; {cost}"), None),
+        // Another one does its work.
+        Err(error) if taken.is_some() => row(name, CheckState::Ok, format!("not here: {}", chain(error)), None),
+        Err(error) => row(name, CheckState::Warning, chain(error), None),
     }
 }
 

@@ -65,6 +65,8 @@ offsets! {
     inode_mode = "inode"."i_mode";
     /// The protocol's side of a socket.
     socket_sk = "socket"."sk";
+    /// A socket's file, which points back to it.
+    socket_file = "socket"."file";
 }
 
 #[cfg(feature = "user")]

@@ -1,6 +1,6 @@
 //! kongtap's probes: what the gateway's threads send and receive, copied into a ring buffer as it happens.
 //!
-//! In: raw tracepoints at the end of socket calls and at TCP state changes, and uprobes on OpenSSL. Out: records (see
+//! In: the end of socket calls, from one of three sources; TCP state changes; and uprobes on OpenSSL. Out: records (see
 //! `kongtap-common`) and counters. This file only declares the programs. Deliberately absent: anything that could
 //! change what the gateway sees or fail one of its calls (no writes to its memory, no overrides, no waiting), and any
 //! understanding of what the bytes mean.
@@ -11,11 +11,13 @@
 
 mod asm;
 mod budget;
+mod calls;
 mod conn;
 mod emit;
 mod files;
 mod kernel;
 mod ledger;
+mod libc;
 mod log;
 mod maps;
 mod regs;
@@ -23,12 +25,13 @@ mod skip;
 mod sock;
 mod state;
 mod stream;
+mod syscalls;
 mod targets;
 mod tls;
 mod unseen;
 
-use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
-use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
+use aya_ebpf::macros::{raw_tracepoint, tracepoint, uprobe, uretprobe};
+use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext, TracePointContext};
 use kongtap_common::record::{DIRECTION_EGRESS, DIRECTION_INGRESS};
 
 /// End of every call that sends on a socket: `(struct sock *, int ret, int flags)`.
@@ -42,6 +45,41 @@ pub fn sock_send_length(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sock_recv_length")]
 pub fn sock_recv_length(ctx: RawTracePointContext) -> i32 {
     sock::call_ended(&ctx, DIRECTION_INGRESS);
+    0
+}
+
+/// End of one of the system calls that move bytes; it is attached to each of them.
+#[tracepoint]
+pub fn sys_exit_call(ctx: TracePointContext) -> u32 {
+    syscalls::call_ended(&ctx, || syscalls::result(&ctx));
+    0
+}
+
+/// End of every system call: `(struct pt_regs *, long ret)`. Where those of single calls are not to be had.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
+    syscalls::call_ended(&ctx, || ctx.arg(1));
+    0
+}
+
+/// Behind a system call in one of libc's functions; the cookie is the call's number.
+#[uprobe]
+pub fn libc_behind_call(ctx: ProbeContext) -> u32 {
+    libc::behind_call(&ctx);
+    0
+}
+
+/// Entry of one of libc's functions; the cookie is the number of the call that it makes.
+#[uprobe]
+pub fn libc_call(ctx: ProbeContext) -> u32 {
+    libc::entered(&ctx);
+    0
+}
+
+/// Return of a function that [`libc_call`] probes.
+#[uretprobe]
+pub fn libc_return(ctx: RetProbeContext) -> u32 {
+    libc::returned(&ctx);
     0
 }
 

@@ -6,6 +6,7 @@ use kongtap_common::budget::{Budget, SkipKey};
 use kongtap_common::counter;
 
 use crate::conn::Conn;
+use crate::libc::{Frame, OpenCall};
 use crate::tls::binding::{Binding, SslKey};
 use crate::tls::call::TlsCall;
 
@@ -19,6 +20,8 @@ const TLS_OBJECTS: u32 = 65_536;
 const SKIPS: u32 = 8_192;
 /// Threads inside an OpenSSL call at one time.
 const TLS_CALLS: u32 = 16_384;
+/// Threads inside a function of libc's at one time, where it is probed at entry and return.
+const LIBC_CALLS: u32 = 16_384;
 
 /// Records on their way to the agent.
 #[map]
@@ -51,3 +54,7 @@ pub static BINDINGS: HashMap<SslKey, Binding> = HashMap::with_max_entries(TLS_OB
 /// The OpenSSL call that a thread is in, by `bpf_get_current_pid_tgid`.
 #[map]
 pub static TLS_CALLS_OPEN: HashMap<u64, TlsCall> = HashMap::with_max_entries(TLS_CALLS, 0);
+
+/// The functions of libc's that threads are in.
+#[map]
+pub static LIBC_CALLS_OPEN: HashMap<Frame, OpenCall> = HashMap::with_max_entries(LIBC_CALLS, 0);

@@ -1,37 +1,51 @@
-//! The system call that the current thread is in: its number and arguments, from the registers that it entered with.
-//! All that depends on the processor is here.
+//! The system call that a thread is in, or that one of libc's functions made for it: its number and arguments, from
+//! registers. All that depends on the processor is here.
 
 use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_task_pt_regs};
 
-/// A system call, by number and its first three arguments.
+/// A system call, by number and its first arguments.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Syscall {
     /// Number on this processor; see [`nr`].
     pub nr: u64,
     /// File descriptor, in every call of interest.
     pub fd: i32,
-    /// Second argument: buffer, `struct iovec *` or `struct msghdr *`.
+    pad: u32,
+    /// Second argument: buffer, `struct iovec *`, `struct msghdr *` or `struct mmsghdr *`.
     pub arg1: u64,
     /// Third argument: length or count.
     pub arg2: u64,
+    /// Fourth argument: flags, where a call has them there.
+    pub arg3: u64,
+    /// Fifth argument.
+    pub arg4: u64,
 }
 
-/// The current thread's system call. Meaningful in process context only.
+impl Syscall {
+    /// The same call, taken as one on `fd`.
+    #[inline(always)]
+    pub fn on(self, fd: i32) -> Self {
+        Self { fd, ..self }
+    }
+
+    /// Where a `splice(fd_in, off_in, fd_out, …)` puts the bytes.
+    #[inline(always)]
+    pub fn splice_target(self) -> i32 {
+        self.arg2 as i32
+    }
+}
+
+/// The current thread's system call. Meaningful in process context only, and not in a uprobe.
 #[inline(always)]
 pub fn syscall() -> Syscall {
     // SAFETY: both helpers always answer; the result points to the task's saved registers, which the verifier lets
     // us read as the kernel's `struct pt_regs`.
     let regs = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) };
-    let call = arch::read(regs as *const arch::PtRegs);
-    match call.nr {
-        // `splice(fd_in, off_in, fd_out, …)`: the socket is the third argument.
-        nr::SPLICE => Syscall {
-            fd: call.arg2 as i32,
-            ..call
-        },
-        _ => call,
-    }
+    arch::in_kernel(regs as *const arch::PtRegs)
 }
+
+pub use arch::{PtRegs, RETURN_POPS, at_function, behind_call, nr, result, stack_pointer};
 
 #[cfg(bpf_target_arch = "x86_64")]
 mod arch {
@@ -39,17 +53,55 @@ mod arch {
 
     pub type PtRegs = aya_ebpf::bindings::pt_regs;
 
+    /// Bytes that a function's return takes off the stack.
+    pub const RETURN_POPS: u64 = 8;
+
+    /// The saved registers of a thread in the kernel: arguments in rdi, rsi, rdx, r10, r8; rax holds the result by now.
     #[inline(always)]
-    pub fn read(regs: *const PtRegs) -> Syscall {
-        // SAFETY: see `syscall`. System calls pass arguments in rdi, rsi, rdx; rax holds the result by now.
+    pub fn in_kernel(regs: *const PtRegs) -> Syscall {
+        // SAFETY: see `syscall`.
+        behind_call(regs, unsafe { (*regs).orig_rax })
+    }
+
+    /// Call `nr`, in the registers that it leaves behind when it is over: all but rax, rcx and r11 are as they were.
+    #[inline(always)]
+    pub fn behind_call(regs: *const PtRegs, nr: u64) -> Syscall {
+        // SAFETY: the registers of a probe's context, or see `syscall`.
         unsafe {
             Syscall {
-                nr: (*regs).orig_rax,
+                nr,
                 fd: (*regs).rdi as i32,
+                pad: 0,
                 arg1: (*regs).rsi,
                 arg2: (*regs).rdx,
+                arg3: (*regs).r10,
+                arg4: (*regs).r8,
             }
         }
+    }
+
+    /// Call `nr`, by the function whose entry is probed: the fourth argument is in rcx.
+    #[inline(always)]
+    pub fn at_function(regs: *const PtRegs, nr: u64) -> Syscall {
+        // SAFETY: the registers of a probe's context.
+        let arg3 = unsafe { (*regs).rcx };
+        Syscall {
+            arg3,
+            ..behind_call(regs, nr)
+        }
+    }
+
+    /// What a call or a function left as its result.
+    #[inline(always)]
+    pub fn result(regs: *const PtRegs) -> i64 {
+        // SAFETY: the registers of a probe's context.
+        unsafe { (*regs).rax as i64 }
+    }
+
+    #[inline(always)]
+    pub fn stack_pointer(regs: *const PtRegs) -> u64 {
+        // SAFETY: the registers of a probe's context.
+        unsafe { (*regs).rsp }
     }
 
     /// Call numbers (`arch/x86/entry/syscalls/syscall_64.tbl`).
@@ -75,7 +127,7 @@ mod arch {
 mod arch {
     use super::Syscall;
 
-    /// `struct pt_regs` of `arch/arm64/include/asm/ptrace.h`, as far as it is read.
+    /// `struct pt_regs` of `arch/arm64/include/asm/ptrace.h`, as far as it is read. A probe's context has its first half.
     #[repr(C)]
     pub struct PtRegs {
         regs: [u64; 31],
@@ -86,17 +138,57 @@ mod arch {
         syscallno: i32,
     }
 
+    /// Bytes that a function's return takes off the stack.
+    pub const RETURN_POPS: u64 = 0;
+
+    /// The saved registers of a thread in the kernel: arguments in x0 to x4; x0 may hold the result by now.
     #[inline(always)]
-    pub fn read(regs: *const PtRegs) -> Syscall {
-        // SAFETY: see `syscall`. System calls pass arguments in x0 to x2; x0 may hold the result by now.
+    pub fn in_kernel(regs: *const PtRegs) -> Syscall {
+        // SAFETY: see `syscall`.
+        let (nr, fd) = unsafe { ((*regs).syscallno as u64, (*regs).orig_x0 as i32) };
+        Syscall {
+            fd,
+            ..at_function(regs, nr)
+        }
+    }
+
+    /// Call `nr`, by the function whose entry is probed.
+    #[inline(always)]
+    pub fn at_function(regs: *const PtRegs, nr: u64) -> Syscall {
+        // SAFETY: the registers of a probe's context, or see `syscall`.
         unsafe {
             Syscall {
-                nr: (*regs).syscallno as u64,
-                fd: (*regs).orig_x0 as i32,
+                nr,
+                fd: (*regs).regs[0] as i32,
+                pad: 0,
                 arg1: (*regs).regs[1],
                 arg2: (*regs).regs[2],
+                arg3: (*regs).regs[3],
+                arg4: (*regs).regs[4],
             }
         }
+    }
+
+    /// The result takes the descriptor's place, so nothing can be told behind a call: no probe is placed there.
+    #[inline(always)]
+    pub fn behind_call(regs: *const PtRegs, nr: u64) -> Syscall {
+        Syscall {
+            fd: -1,
+            ..at_function(regs, nr)
+        }
+    }
+
+    /// What a function left as its result.
+    #[inline(always)]
+    pub fn result(regs: *const PtRegs) -> i64 {
+        // SAFETY: the registers of a probe's context.
+        unsafe { (*regs).regs[0] as i64 }
+    }
+
+    #[inline(always)]
+    pub fn stack_pointer(regs: *const PtRegs) -> u64 {
+        // SAFETY: the registers of a probe's context.
+        unsafe { (*regs).sp }
     }
 
     /// Call numbers (`include/uapi/asm-generic/unistd.h`).
@@ -117,5 +209,3 @@ mod arch {
         pub const PWRITEV2: u64 = 287;
     }
 }
-
-pub use arch::nr;

@@ -32,6 +32,8 @@ pub struct Moved {
     pub source: u8,
     /// How many; never zero.
     pub bytes: u64,
+    /// How many the whole call moved; zero for all but the first of several parts of a call.
+    pub call_bytes: u64,
     /// Where they are.
     pub payload: Payload,
     /// End of the call.
@@ -45,6 +47,7 @@ pub fn moved(conn: &ConnRef, moved: Moved) {
         direction,
         source,
         bytes,
+        call_bytes,
         payload,
         at_ns,
     } = moved;
@@ -53,7 +56,7 @@ pub fn moved(conn: &ConnRef, moved: Moved) {
     };
     let is_announced = conn.announce(at_ns);
     if is_announced {
-        unseen::declare(conn, direction, bytes, at_ns);
+        unseen::declare(conn, direction, call_bytes, at_ns);
     }
     slots.add::<{ counter::SEEN_BYTES }>(bytes);
     let pos = conn.advance(direction, bytes);

@@ -9,6 +9,7 @@ use kongtap_common::counter;
 
 use crate::admin::StatusSource;
 use crate::capture::session::{CaptureStatus, WatchedGateway};
+use crate::capture::sources::SocketSource;
 use crate::capture::usage;
 use crate::clock;
 use crate::gateway::source::GatewayState;
@@ -126,6 +127,7 @@ impl StatusSource for Board {
             state,
             uptime_seconds: self.started.elapsed().as_secs(),
             usage: usage::of_this_process(),
+            sockets: capture.sockets.map(SocketSource::label),
             gateways: capture.gateways.iter().map(gateway_status).collect(),
             bytes: bytes(&capture, pipeline.read_bytes),
             exchanges: Exchanges::from(&self.ledger.snapshot()),

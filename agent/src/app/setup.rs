@@ -11,9 +11,11 @@ use super::AppError;
 use crate::capture::gateways::{self, Pid, SelectError, Selector};
 use crate::capture::probes::ProbeOptions;
 use crate::capture::reader::ReaderOptions;
+use crate::capture::sources::{SocketSource, SourceChoice};
 use crate::capture::session::{SessionError, SessionOptions};
 use crate::clock::WallClock;
-use crate::config::{Config, Flavor, ProfileName, RedactBase, TlsCapture};
+
+use crate::config::{Config, Flavor, ProfileName, RedactBase, SocketCapture, TlsCapture};
 use crate::conn::ConnLimits;
 use crate::correlate::CorrelatorLimits;
 use crate::gateway::admin_api::facts::GatewayFacts;
@@ -227,6 +229,7 @@ pub fn session_options(config: &Config, selector: Selector) -> SessionOptions {
         selector,
         tls: config.capture.tls == TlsCapture::Auto,
         probes: ProbeOptions {
+            sockets: source_choice(config.capture.sockets),
             ring_bytes: config.capture.ring_bytes,
             budget: Budget {
                 head_bytes: config.capture.head_bytes,
@@ -238,6 +241,17 @@ pub fn session_options(config: &Config, selector: Selector) -> SessionOptions {
             poll: Duration::from_millis(config.capture.poll_ms),
             ..ReaderOptions::default()
         },
+    }
+}
+
+/// Which source of socket bytes is asked for.
+#[must_use]
+pub const fn source_choice(sockets: SocketCapture) -> SourceChoice {
+    match sockets {
+        SocketCapture::Auto => SourceChoice::Auto,
+        SocketCapture::Sock => SourceChoice::Only(SocketSource::Sock),
+        SocketCapture::Syscalls => SourceChoice::Only(SocketSource::Syscalls),
+        SocketCapture::Uprobes => SourceChoice::Only(SocketSource::Uprobes),
     }
 }
 

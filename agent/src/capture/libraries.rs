@@ -116,7 +116,7 @@ pub struct LibraryFinder {
 
 /// One content of one file: `ctime` moves with every change, so that a library overwritten in place is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct FileIdentity {
+pub(super) struct FileIdentity {
     device: u64,
     inode: u64,
     size_bytes: u64,
@@ -231,10 +231,32 @@ enum Stage {
 
 /// A mapped file that was opened.
 #[derive(Debug)]
-struct Opened {
-    path: PathBuf,
+pub(super) struct Opened {
+    pub(super) path: PathBuf,
     file: File,
-    identity: FileIdentity,
+    pub(super) identity: FileIdentity,
+}
+
+impl Opened {
+    /// Its bytes, unless there are more than [`ELF_MAX_BYTES`].
+    pub(super) fn read(&self) -> io::Result<Vec<u8>> {
+        if self.identity.size_bytes > ELF_MAX_BYTES {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut bytes = Vec::new();
+        (&self.file).take(ELF_MAX_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Opens the very file that a process maps.
+pub(super) fn open_mapped(pid: Pid, file: &MappedFile) -> Option<Opened> {
+    open(pid, file, Stage::Rest)
+}
+
+/// Opens the file that a process runs.
+pub(super) fn open_executable(pid: Pid) -> Option<Opened> {
+    open_path(facts::path(pid, "exe"))
 }
 
 /// Opens the very file that is mapped, by the first path that leads to it.

@@ -4,3 +4,4 @@
 //! attaching.
 
 pub mod emulated;
+pub mod libc;

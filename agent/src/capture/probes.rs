@@ -1,7 +1,7 @@
 //! Loads the probes, says which processes they watch, and reads what they counted.
 //!
 //! In: the embedded eBPF object, process ids, and where a process's OpenSSL functions are. Out: a [`Ring`] of records and
-//! [`KernelCounters`]. Deliberately absent: finding processes and functions (that is discovery's part), and anything but
+//! [`KernelCounters`]. Deliberately absent: finding processes and TLS libraries (that is discovery's part), and anything but
 //! tracing programs: none of them can change or fail a call of the gateway's.
 
 use std::collections::BTreeMap;
@@ -10,19 +10,24 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfLoader};
 use kongtap_common::budget::Budget;
+use kongtap_common::offsets::KernelOffsets;
 use kongtap_common::{counter, target};
 
+use super::links::UprobeLinks;
 use super::ring::Ring;
-use super::tls::{TlsAttachment, TlsLinks, TlsProbePlan};
+use super::sources::{SocketSource, SourceChoice};
+use super::tls::{TlsAttachment, TlsProbePlan};
 
 pub use controls::Controls;
 pub use counters::KernelCounters;
 pub use error::CaptureError;
+use sources::SocketProbes;
 
 mod btf;
 mod controls;
 mod counters;
 mod error;
+mod sources;
 
 pub use btf::BtfError;
 
@@ -32,17 +37,15 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ko
 /// Where the kernel keeps its type information.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-const TRACEPOINTS: [&str; 4] = [
-    "sock_send_length",
-    "sock_recv_length",
-    "inet_sock_set_state",
-    "tcp_destroy_sock",
-];
+/// What becomes of sockets, whatever the source of their bytes.
+const LIFECYCLE: [&str; 2] = ["inet_sock_set_state", "tcp_destroy_sock"];
 pub(super) const TLS_PROGRAMS: [&str; 4] = ["tls_call", "tls_return", "tls_set_fd", "tls_free"];
 
-/// Sizes of what the kernel keeps for the probes.
+/// Which source of socket bytes, and sizes of what the kernel keeps for the probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeOptions {
+    /// Where socket bytes come from.
+    pub sockets: SourceChoice,
     /// Bytes of the ring between kernel and agent; rounded up to a power of two of at least a page.
     pub ring_bytes: u32,
     /// Connections watched at one time.
@@ -54,6 +57,7 @@ pub struct ProbeOptions {
 impl Default for ProbeOptions {
     fn default() -> Self {
         Self {
+            sockets: SourceChoice::Auto,
             ring_bytes: 8 * 1024 * 1024,
             connections: 65_536,
             budget: Budget {
@@ -72,7 +76,8 @@ pub struct Probes {
     bindings: HashMap<MapData, [u32; 4], [u64; 4]>,
     tls_calls: HashMap<MapData, u64, [u64; 5]>,
     ring: Option<MapData>,
-    tls: BTreeMap<u32, TlsLinks>,
+    sockets: SocketProbes,
+    tls: BTreeMap<u32, UprobeLinks>,
 }
 
 const SLOTS: usize = {
@@ -87,6 +92,7 @@ const SLOTS: usize = {
 impl std::fmt::Debug for Probes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Probes")
+            .field("sockets", &self.sockets.source())
             .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
@@ -106,26 +112,35 @@ impl Probes {
             })?;
             btf::kernel_offsets(&bytes).map_err(CaptureError::Btf)?
         };
+        options
+            .sockets
+            .first_that_works(
+                |source| Self::load_source(options, &offsets, source),
+                |error| matches!(error, CaptureError::NoPrivilege { .. } | CaptureError::NoRingBuffer),
+            )
+            .map_err(CaptureError::of_sources)
+    }
+
+    fn load_source(
+        options: &ProbeOptions,
+        offsets: &KernelOffsets,
+        source: SocketSource,
+    ) -> Result<Self, CaptureError> {
         let mut ebpf = EbpfLoader::new()
             .btf(None) // no relocations: the offsets above are all that the probes need
-            .override_global("OFFSETS", &offsets, true)
+            .override_global("OFFSETS", offsets, true)
             .map_max_entries("RING", options.ring_bytes)
             .map_max_entries("CONNS", options.connections)
             .load(OBJECT)
             .map_err(CaptureError::from_load)?;
+        let sockets = SocketProbes::load(&mut ebpf, source)?;
         for name in TLS_PROGRAMS {
             program::<UProbe>(&mut ebpf, name)?
                 .load()
                 .map_err(|error| CaptureError::from_program(name, error))?;
         }
-        for name in TRACEPOINTS {
-            let program: &mut RawTracePoint = program(&mut ebpf, name)?;
-            program
-                .load()
-                .map_err(|error| CaptureError::from_program(name, error))?;
-            program
-                .attach(name)
-                .map_err(|error| CaptureError::from_attach(name, error))?;
+        for name in LIFECYCLE {
+            raw_tracepoint(&mut ebpf, name)?;
         }
         let Map::RingBuf(ring) = take(&mut ebpf, "RING")? else {
             return Err(CaptureError::NoRingBuffer);
@@ -137,6 +152,7 @@ impl Probes {
             bindings: typed(&mut ebpf, "BINDINGS")?,
             tls_calls: typed(&mut ebpf, "TLS_CALLS_OPEN")?,
             ring: Some(ring),
+            sockets,
             tls: BTreeMap::new(),
             ebpf,
         })
@@ -165,11 +181,18 @@ impl Probes {
         Ok(move || logger.flush())
     }
 
+    /// The source of socket bytes that is in force.
+    #[must_use]
+    pub const fn sockets(&self) -> SocketSource {
+        self.sockets.source()
+    }
+
     /// Watches the sockets of a process from now on.
     ///
     /// # Errors
-    /// [`CaptureError::Pid`] or [`CaptureError::Map`].
+    /// [`CaptureError::Pid`] or [`CaptureError::Map`]; where libc's functions are the source, also why they cannot be probed.
     pub fn watch(&mut self, tgid: u32) -> Result<(), CaptureError> {
+        self.sockets.attach(&mut self.ebpf, tgid)?;
         self.set_target(tgid, target::WATCHED, 0)
     }
 
@@ -179,6 +202,7 @@ impl Probes {
     /// [`CaptureError::Pid`] or [`CaptureError::Map`].
     pub fn unwatch(&mut self, tgid: u32) -> Result<(), CaptureError> {
         self.set_target(tgid, 0, target::WATCHED)?;
+        self.sockets.detach(tgid);
         self.detach_tls(tgid)
     }
 
@@ -222,6 +246,7 @@ impl Probes {
     /// [`CaptureError::Pid`] or [`CaptureError::Map`].
     pub fn forget(&mut self, tgid: u32) -> Result<(), CaptureError> {
         self.set_target(tgid, 0, target::MASK)?;
+        self.sockets.forget(tgid);
         if let Some(links) = self.tls.remove(&tgid) {
             links.detach_later();
             self.forget_tls(tgid);
@@ -299,6 +324,18 @@ fn set_budget(ebpf: &mut Ebpf, budget: Budget) -> Result<(), CaptureError> {
     let failed = |source| CaptureError::Map { map: "BUDGET", source };
     let mut entries: Array<_, Budget> = Array::try_from(map).map_err(failed)?;
     entries.set(0, budget, 0).map_err(failed)
+}
+
+/// Loads the program that has the name of its tracepoint, and attaches it there.
+fn raw_tracepoint(ebpf: &mut Ebpf, name: &'static str) -> Result<(), CaptureError> {
+    let program: &mut RawTracePoint = program(ebpf, name)?;
+    program
+        .load()
+        .map_err(|error| CaptureError::from_program(name, error))?;
+    program
+        .attach(name)
+        .map_err(|error| CaptureError::from_attach(name, error))?;
+    Ok(())
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, CaptureError> {

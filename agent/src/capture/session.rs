@@ -18,6 +18,7 @@ use super::gateways::{Gateway, GatewayKind, Pid, SelectError, Selector, Worker, 
 use super::libraries::{LibraryFinder, TlsLibrary, TlsSearch};
 use super::probes::{CaptureError, Controls, KernelCounters, ProbeOptions, Probes};
 use super::reader::{BatchSink, Reader, ReaderCounters, ReaderCounts, ReaderOptions, Tap};
+use super::sources::SocketSource;
 use super::symbols::TlsFunction;
 use super::tls::TlsProbePlan;
 use super::usage;
@@ -72,6 +73,8 @@ pub struct Session {
 /// How capture is, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct CaptureStatus {
+    /// Where socket bytes come from; none before the probes are loaded.
+    pub sockets: Option<SocketSource>,
     /// The gateways that run, with their watched workers.
     pub gateways: Vec<WatchedGateway>,
     /// What the probes counted.
@@ -367,6 +370,7 @@ impl Follower {
             .collect();
         let reader = self.reader_counters.snapshot();
         self.status.store(Arc::new(CaptureStatus {
+            sockets: Some(self.probes.sockets()),
             gateways,
             kernel,
             reader,

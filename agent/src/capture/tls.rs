@@ -6,14 +6,13 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::thread;
-use std::time::Duration;
 
 use aya::Ebpf;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
 use kongtap_common::tls as cookie;
 
+use super::links::UprobeLinks;
 use super::probes::{CaptureError, program};
 use super::symbols::TlsFunction;
 
@@ -82,45 +81,14 @@ pub struct TlsAttachment {
     pub missing: Vec<(TlsFunction, Option<ProgramError>)>,
 }
 
-/// The probes on one process. Dropping a link takes its probe off, which takes the kernel about 90 ms, one after the other
-/// whoever asks (measured on 6.18).
-#[derive(Debug, Default)]
-pub(super) struct TlsLinks(Vec<UProbeLink>);
-
-impl TlsLinks {
-    pub(super) fn append(&mut self, mut more: Self) {
-        self.0.append(&mut more.0);
-    }
-
-    /// Takes the probes off a process that is gone, in the background and with pauses: the kernel's lock would otherwise
-    /// keep probes off the workers that a reload has just started.
-    pub(super) fn detach_later(self) {
-        let slowly = move || {
-            for link in self.0 {
-                drop(link);
-                thread::sleep(DETACHING_PAUSE);
-            }
-        };
-        // Without a thread the links are dropped here and now, with the closure.
-        drop(
-            thread::Builder::new()
-                .name("kongtap-detach".to_owned())
-                .spawn(slowly),
-        );
-    }
-}
-
-/// Pause between two probes of a process that is gone.
-const DETACHING_PAUSE: Duration = Duration::from_millis(500);
-
 /// Attaches what the plan names, in the process `tgid` alone.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     tgid: u32,
     plan: &TlsProbePlan,
-) -> Result<(TlsLinks, TlsAttachment), CaptureError> {
+) -> Result<(UprobeLinks, TlsAttachment), CaptureError> {
     let pid = NonZeroU32::new(tgid).ok_or(CaptureError::Pid(tgid))?;
-    let mut links = TlsLinks::default();
+    let mut links = UprobeLinks::default();
     let mut attachment = TlsAttachment {
         probed: Vec::new(),
         missing: Vec::new(),
@@ -155,7 +123,7 @@ fn attach_one(
     plan: &TlsProbePlan,
     role: &Role,
     offset: u64,
-    links: &mut TlsLinks,
+    links: &mut UprobeLinks,
 ) -> Result<Result<(), ProgramError>, CaptureError> {
     // The return probe first, so that every call which is seen to begin is seen to end.
     let programs: &[(&'static str, u64)] = match *role {

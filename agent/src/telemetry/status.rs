@@ -22,6 +22,8 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// What it costs.
     pub usage: Usage,
+    /// The source of socket bytes in force: `sock`, `syscalls` or `uprobes`.
+    pub sockets: Option<&'static str>,
     /// What it watches.
     pub gateways: Vec<GatewayStatus>,
     /// The byte half of the ledger.

@@ -186,7 +186,7 @@ pub fn copy(
 /// Zero, which the verifier cannot know because the memory it comes from is writable. It would follow a sum that starts at
 /// a known value, or a remainder in a known range, through every number of turns, and give up after a million instructions.
 #[inline(always)]
-fn unknown_zero() -> u64 {
+pub fn unknown_zero() -> u64 {
     #[unsafe(no_mangle)]
     static mut ZERO: u64 = 0;
     // SAFETY: nobody writes to it.

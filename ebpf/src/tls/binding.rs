@@ -11,12 +11,12 @@ use aya_ebpf::programs::ProbeContext;
 use kongtap_common::record::{DIRECTION_EGRESS, DIRECTION_INGRESS};
 use kongtap_common::{counter, tls};
 
+use crate::calls::is_callers_own;
 use crate::conn::{self, ConnRef, Moved};
 use crate::kernel::{self, SockHead};
 use crate::log::debug;
 use crate::maps::{BINDINGS, TLS_CALLS_OPEN};
 use crate::regs::Syscall;
-use crate::sock::is_callers_own;
 use crate::targets::{self, Thread};
 use crate::{files, ledger};
 

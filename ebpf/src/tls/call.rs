@@ -92,6 +92,7 @@ pub fn returned(ctx: &RetProbeContext) {
         direction,
         source: SOURCE_TLS,
         bytes,
+        call_bytes: bytes,
         payload: Payload::At(Source::buffer(call.buffer)),
         // SAFETY: a helper without arguments.
         at_ns: unsafe { bpf_ktime_get_ns() },

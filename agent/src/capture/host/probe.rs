@@ -271,7 +271,7 @@ fn try_program() -> Tried {
 }
 
 /// Asks for a uprobe on a file that does not exist: the kernel judges privilege first, and nothing can be placed.
-fn try_uprobe() -> Option<Tried> {
+pub(in crate::capture) fn try_uprobe() -> Option<Tried> {
     let event_type = fs::read_to_string("/sys/bus/event_source/devices/uprobe/type").ok()?;
     let attributes = PerfAttributes {
         event_type: event_type.trim().parse().ok()?,

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use aya::programs::ProgramError;
 
 use super::btf::BtfError;
+use crate::capture::sources::SocketSource;
+use crate::capture::sources::libc::LibcError;
 
 /// Lines of the verifier's log that are kept: its verdict stands in the last ones.
 const VERIFIER_LOG_LINES: usize = 12;
@@ -26,13 +28,37 @@ pub enum CaptureError {
     #[error("this kernel has no BPF ring buffer: 5.8 or newer is needed")]
     NoRingBuffer,
     /// The kernel has no tracepoint of that name.
-    #[error("this kernel has no tracepoint {tracepoint}: 6.3 or newer is needed, built with tracing")]
+    #[error("this kernel has no tracepoint {tracepoint}{}", since(tracepoint))]
     NoTracepoint {
         /// Its name.
         tracepoint: &'static str,
         /// The kernel's answer.
         #[source]
         source: ProgramError,
+    },
+    /// No system call's end can be traced.
+    #[error(
+        "system calls cannot be traced here, neither one by one ({single}: mount tracefs at /sys/kernel/tracing) nor all \
+         together: CONFIG_FTRACE_SYSCALLS is needed"
+    )]
+    NoSyscallTracing {
+        /// Why not one by one.
+        single: String,
+        /// The kernel's answer for all together.
+        #[source]
+        source: ProgramError,
+    },
+    /// The kernel has no uprobes.
+    #[error("this kernel takes no uprobes: CONFIG_UPROBE_EVENTS is needed, and /sys must be visible")]
+    NoUprobes(#[source] Option<io::Error>),
+    /// A process's C library cannot be probed.
+    #[error(transparent)]
+    Libc(LibcError),
+    /// None of the sources of socket bytes works here.
+    #[error("no source of socket bytes works here: {reasons}")]
+    NoSocketSource {
+        /// Each with its reason.
+        reasons: String,
     },
     /// The kernel's type information cannot be read.
     #[error("cannot read {}: the kernel must be built with CONFIG_DEBUG_INFO_BTF", path.display())]
@@ -100,7 +126,33 @@ pub enum CaptureError {
     },
 }
 
+/// What to do about a tracepoint that is not there.
+fn since(tracepoint: &str) -> &'static str {
+    if tracepoint.starts_with("sock_") {
+        ": Linux 6.3 or newer is needed, or capture.sockets = \"syscalls\" or \"uprobes\""
+    } else {
+        ": it must be built with tracing"
+    }
+}
+
 impl CaptureError {
+    /// The one failure, or all of them in one.
+    pub(super) fn of_sources(mut failures: Vec<(SocketSource, Self)>) -> Self {
+        match failures.pop() {
+            Some((_, only)) if failures.is_empty() => only,
+            last => {
+                failures.extend(last);
+                let reasons: Vec<String> = failures
+                    .iter()
+                    .map(|(source, error)| format!("{source}: {error}"))
+                    .collect();
+                Self::NoSocketSource {
+                    reasons: reasons.join("; "),
+                }
+            }
+        }
+    }
+
     /// The named cause behind an object that did not load.
     pub(super) fn from_load(error: aya::EbpfError) -> Self {
         match denied(&error) {

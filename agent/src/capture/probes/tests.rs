@@ -14,8 +14,10 @@ use kongtap_common::record::ConnId;
 use super::{CaptureError, KernelCounters, ProbeOptions, Probes};
 use crate::capture::event::{CaptureEvent, ConnOpen, Direction};
 use crate::capture::reader::{Reader, ReaderOptions};
+use crate::capture::sources::SourceChoice;
 use crate::clock;
 
+mod calls;
 mod child;
 mod plain;
 mod tls;
@@ -27,7 +29,13 @@ const BUDGET: Duration = Duration::from_secs(20);
 fn probes(options: &ProbeOptions) -> Option<Probes> {
     match Probes::load(options) {
         Ok(probes) => Some(probes),
-        Err(error @ (CaptureError::NoPrivilege { .. } | CaptureError::NoBtf { .. })) => {
+        Err(
+            error @ (CaptureError::NoPrivilege { .. }
+            | CaptureError::NoBtf { .. }
+            | CaptureError::NoTracepoint { .. }
+            | CaptureError::NoSyscallTracing { .. }
+            | CaptureError::NoUprobes(_)),
+        ) => {
             skip(&error.to_string());
             None
         }
@@ -68,6 +76,27 @@ struct Stream {
 }
 
 impl Stream {
+    /// The bytes, and zeros for the ranges (position, length) in which there must be none.
+    fn with_holes(&self, length: usize, holes: &[(usize, usize)]) -> Vec<u8> {
+        let mut all = vec![0; length];
+        let mut expected = 0;
+        for (pos, bytes) in &self.chunks {
+            let mut pos = usize::try_from(*pos).unwrap();
+            while let Some((_, hole)) = holes.iter().find(|(at, _)| *at == expected) {
+                expected += hole;
+            }
+            assert_eq!(pos, expected, "a hole or an overlap");
+            all[pos..pos + bytes.len()].copy_from_slice(bytes);
+            pos += bytes.len();
+            expected = pos;
+        }
+        while let Some((_, hole)) = holes.iter().find(|(at, _)| *at == expected) {
+            expected += hole;
+        }
+        assert_eq!(expected, length, "what is missing at the end");
+        all
+    }
+
     /// The bytes, if they come one after the other from position zero on.
     fn contiguous(&self) -> Vec<u8> {
         let mut all = Vec::new();
@@ -116,17 +145,31 @@ impl Seen {
 impl Capture {
     /// Probes that copy everything.
     fn start() -> Option<Self> {
-        Self::with(Budget {
-            head_bytes: 1 << 31,
-            body_bytes: 1 << 31,
+        Self::by(SourceChoice::Auto)
+    }
+
+    /// Likewise, by one source of socket calls.
+    fn by(sockets: SourceChoice) -> Option<Self> {
+        Self::with(&ProbeOptions {
+            sockets,
+            budget: Budget {
+                head_bytes: 1 << 31,
+                body_bytes: 1 << 31,
+            },
+            ..ProbeOptions::default()
         })
     }
 
-    fn with(budget: Budget) -> Option<Self> {
-        let mut probes = probes(&ProbeOptions {
+    /// Probes that copy so much of each message.
+    fn within(budget: Budget) -> Option<Self> {
+        Self::with(&ProbeOptions {
             budget,
             ..ProbeOptions::default()
-        })?;
+        })
+    }
+
+    fn with(options: &ProbeOptions) -> Option<Self> {
+        let mut probes = probes(options)?;
         let (sender, batches) = sync_channel(100_000);
         let ring = probes.ring().unwrap();
         let reader = Reader::spawn(ring, ReaderOptions::default(), sender, None).unwrap();

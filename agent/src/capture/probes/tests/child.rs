@@ -27,6 +27,12 @@ pub(super) enum Scenario {
     Reset,
     /// Two threads, a connection each.
     Threads,
+    /// Every call that moves bytes: see [`super::calls`].
+    Calls,
+    /// Bytes that are spliced out of a socket.
+    SpliceOut,
+    /// Accepts two connections, and uses copies of their descriptors.
+    Accept,
 }
 
 impl Scenario {
@@ -38,6 +44,9 @@ impl Scenario {
         Self::SendFile,
         Self::Reset,
         Self::Threads,
+        Self::Calls,
+        Self::SpliceOut,
+        Self::Accept,
     ];
 }
 
@@ -129,6 +138,9 @@ fn run_as_child() {
         Scenario::Large => large(&TcpStream::connect(peer).unwrap()),
         Scenario::SendFile => send_file(TcpStream::connect(peer).unwrap()),
         Scenario::Reset => reset(TcpStream::connect(peer).unwrap()),
+        Scenario::Calls => super::calls::script::every_call(&TcpStream::connect(peer).unwrap()),
+        Scenario::SpliceOut => super::calls::script::splice_out(&TcpStream::connect(peer).unwrap()),
+        Scenario::Accept => super::calls::script::accept(&TcpStream::connect(peer).unwrap()),
         Scenario::Threads => std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| every_call(TcpStream::connect(peer).unwrap()));
