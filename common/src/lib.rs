@@ -8,6 +8,7 @@
 
 pub mod counter;
 pub mod offsets;
+pub mod process;
 pub mod record;
 pub mod target;
 pub mod tls;

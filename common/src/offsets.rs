@@ -65,6 +65,12 @@ offsets! {
     inode_mode = "inode"."i_mode";
     /// The protocol's side of a socket.
     socket_sk = "socket"."sk";
+    /// A task's process id, which user space calls its pid, 32 bits.
+    task_tgid = "task_struct"."tgid";
+    /// What a task shares with the other threads of its process.
+    task_signal = "task_struct"."signal";
+    /// Threads of a process that have not begun to exit, 32 bits.
+    signal_live = "signal_struct"."live";
 }
 
 #[cfg(feature = "user")]
