@@ -168,8 +168,8 @@ async fn attached_under_load_everything_is_whole_from_then_on() {
     }
 }
 
-/// Reloads twice under load, and gives how long kongtap was blind.
-async fn reload_twice(test: &str, mut scene: Scene) -> (Scene, Vec<Blind>) {
+/// Reloads twice under load, and gives how long kongtap was blind, and what it logged.
+async fn reload_twice(test: &str, mut scene: Scene) -> (Vec<Blind>, String) {
     let kongtap = scene.attach().await.unwrap();
     let load = Load::start(scene.listeners(), CONNECTIONS);
     let mut events = Vec::new();
@@ -193,8 +193,7 @@ async fn reload_twice(test: &str, mut scene: Scene) -> (Scene, Vec<Blind>) {
         scene.shipped().unwrap()
     })
     .await;
-    drop(kongtap);
-    (scene, blind)
+    (blind, kongtap.log_tail())
 }
 
 /// Waits until `time` has gone by since `moment`.
@@ -209,10 +208,10 @@ async fn after_a_reload_the_new_workers_are_seen_within_a_second() {
     };
     // Somebody else uses the system's libssl, so that each worker has probes of its own.
     let other = Other::of(Path::new("/usr/lib/x86_64-linux-gnu/libssl.so.3"));
-    let (_scene, blind) = reload_twice("reload, shared libssl", Scene::set(turn).await.unwrap()).await;
+    let (blind, log) = reload_twice("reload, shared libssl", Scene::set(turn).await.unwrap()).await;
     drop(other);
     for blind in blind {
-        assert!(blind.plain < Duration::from_millis(100), "plain traffic: {blind}");
+        assert!(blind.plain < Duration::from_millis(100), "plain traffic: {blind}\n{log}");
     }
 }
 
@@ -225,9 +224,13 @@ async fn after_a_reload_nothing_is_missed_where_only_the_gateway_uses_its_librar
     let scene = Scene::set_in(turn, library.setting(Leaving::Stays))
         .await
         .unwrap();
-    let (_scene, blind) = reload_twice("reload, private libssl", scene).await;
+    let (blind, log) = reload_twice("reload, private libssl", scene).await;
     for blind in blind {
-        assert_eq!((blind.plain_missed.0, blind.tls_missed.0), (0, 0), "{blind}");
+        assert_eq!(
+            (blind.plain_missed.0, blind.tls_missed.0),
+            (0, 0),
+            "{blind}\n{log}"
+        );
     }
 }
 

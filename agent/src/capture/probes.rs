@@ -131,12 +131,14 @@ impl Probes {
                 .attach(name)
                 .map_err(|error| CaptureError::from_attach(name, error))?;
         }
+        // While the maps are still there: a program that is loaded refers to them by their descriptors.
+        let refusal = following::attach(&mut ebpf).err();
         let Map::RingBuf(ring) = take(&mut ebpf, "RING")? else {
             return Err(CaptureError::NoRingBuffer);
         };
         Ok(Self {
             targets: TargetTable::new(&mut ebpf)?,
-            following: Following::new(&mut ebpf)?,
+            following: Following::new(&mut ebpf, refusal)?,
             counters: typed(&mut ebpf, "COUNTERS")?,
             bindings: typed(&mut ebpf, "BINDINGS")?,
             tls_calls: typed(&mut ebpf, "TLS_CALLS_OPEN")?,

@@ -66,14 +66,14 @@ pub struct Following {
 }
 
 impl Following {
-    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, CaptureError> {
+    pub(super) fn new(ebpf: &mut Ebpf, refusal: Option<CaptureError>) -> Result<Self, CaptureError> {
         let Map::RingBuf(ring) = take(ebpf, "PROCESSES")? else {
             return Err(CaptureError::NoRingBuffer);
         };
         Ok(Self {
             followed: typed(ebpf, "FOLLOWED")?,
             ring: Ring::new(ring).map_err(CaptureError::Ring)?,
-            refusal: attach(ebpf).err(),
+            refusal,
         })
     }
 
@@ -166,7 +166,8 @@ fn decode(record: &[u8]) -> Option<ProcessEvent> {
     })
 }
 
-fn attach(ebpf: &mut Ebpf) -> Result<(), CaptureError> {
+/// Loads the programs and attaches them.
+pub(super) fn attach(ebpf: &mut Ebpf) -> Result<(), CaptureError> {
     for name in TRACEPOINTS {
         let program: &mut RawTracePoint = program(ebpf, name)?;
         program
