@@ -181,7 +181,7 @@ async fn reload_twice(test: &str, mut scene: Scene) -> (Vec<Blind>, String) {
         let status = until_watched(&kongtap, &[&scene.gateway], &before).await;
         for worker in watched(&status) {
             if !before.contains(&worker.pid) {
-                assert_eq!(worker.found, "birth", "{worker:?}");
+                assert_eq!(worker.found, "birth", "{worker:?}\n{}", kongtap.log_tail());
                 assert!(worker.tls.starts_with("calls"), "{worker:?}");
             }
         }

@@ -259,6 +259,12 @@ impl Probes {
         Ok(())
     }
 
+    /// Whether a process is watched, by our word or by its birth.
+    #[must_use]
+    pub fn is_watched(&self, tgid: u32) -> bool {
+        self.targets.bits(tgid) & target::WATCHED != 0
+    }
+
     /// Nothing that a process does is recorded any more. Its probes stay.
     ///
     /// # Errors

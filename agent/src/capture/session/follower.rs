@@ -108,6 +108,9 @@ impl Follower {
                     .gateways()
                     .iter()
                     .find(|gateway| gateway.master == Some(parent));
+                if self.workers.contains_key(&pid) {
+                    return;
+                }
                 match gateway.map(|gateway| (gateway.id, gateway.kind)) {
                     Some((master, kind)) => self.begin_newborn(pid, event.at.0, master, kind),
                     None => self.watcher.expect(pid),
@@ -186,14 +189,18 @@ impl Follower {
                         again.insert(worker.pid);
                     }
                     if !self.workers.contains_key(&worker.pid) {
-                        let how = if found.contains(&gateway) {
+                        // Where a look was quicker than the kernel's word, the kernel has it watched already.
+                        let is_born = self.probes.is_watched(worker.pid.0);
+                        let how = if is_born {
+                            Found::Birth
+                        } else if found.contains(&gateway) {
                             Found::Running
                         } else {
                             Found::Glance
                         };
                         let subject = Subject {
                             pid: worker.pid,
-                            born_to: None,
+                            born_to: is_born.then_some(gateway),
                             kind: self.kind_of(gateway),
                         };
                         self.begin(subject, worker.id(), how, clock::unix_ns());

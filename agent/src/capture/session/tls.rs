@@ -90,12 +90,17 @@ impl TlsCoverage {
             .unwrap_or_else(|| library.path_in_process.display().to_string());
         let file = (library.device, library.inode);
         let plan = plan(library, subject.kind);
-        if !self.everywhere.contains_key(&file)
-            && !self.shared.contains(&file)
-            && sharing(library.inode, gateways) == Sharing::GatewaysOnly
-        {
-            // If that cannot be done, the worker's own probes are tried, and say why not.
-            if let Ok(attachment) = probes.attach_tls_everywhere(file, &plan) {
+        if !self.everywhere.contains_key(&file) && !self.shared.contains(&file) {
+            let sharing = sharing(
+                library.inode,
+                library.path_in_process.file_name().unwrap_or_default(),
+                gateways,
+            );
+            tracing::debug!(?sharing, library = %library.path_in_process.display(), "Looked who uses a library.");
+            // If the probes cannot be placed, the worker's own are tried, and say why not.
+            if sharing == Sharing::GatewaysOnly
+                && let Ok(attachment) = probes.attach_tls_everywhere(file, &plan)
+            {
                 self.everywhere.insert(file, attachment.probed.len());
             }
         }
