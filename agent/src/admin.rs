@@ -183,6 +183,8 @@ mod tests {
             workers: vec![WorkerStatus {
                 pid: 2,
                 tls: "calls".into(),
+                watched_since_unix_ms: 0,
+                found: "running",
             }],
             listeners: Vec::new(),
             error_log: None,

@@ -9,6 +9,7 @@
 pub mod budget;
 pub mod counter;
 pub mod offsets;
+pub mod process;
 pub mod record;
 pub mod target;
 pub mod tls;

@@ -67,6 +67,12 @@ offsets! {
     socket_sk = "socket"."sk";
     /// A socket's file, which points back to it.
     socket_file = "socket"."file";
+    /// A task's process id, which user space calls its pid, 32 bits.
+    task_tgid = "task_struct"."tgid";
+    /// What a task shares with the other threads of its process.
+    task_signal = "task_struct"."signal";
+    /// Threads of a process that have not begun to exit, 32 bits.
+    signal_live = "signal_struct"."live";
 }
 
 #[cfg(feature = "user")]

@@ -1,4 +1,5 @@
-//! The table of watched processes: two bits for each process id that the kernel can give out.
+//! The table of watched processes: two bits for each process id that the kernel can give out. User space maps the table
+//! into its memory, so that both sides change it by atomic instructions alone: a word holds the bits of 32 processes.
 
 /// Most process ids (`PID_MAX_LIMIT` of 64-bit kernels).
 pub const PIDS: u32 = 1 << 22;

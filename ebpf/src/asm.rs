@@ -51,3 +51,13 @@ pub unsafe fn fetch_or(target: *mut u64, bits: u64) -> u64 {
     }
     out
 }
+
+/// Leaves of `*target` what is in `bits`.
+///
+/// # Safety
+/// `target` is a valid, aligned map value.
+#[inline(always)]
+pub unsafe fn and(target: *mut u64, bits: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("lock *(u64 *)({0} + 0) &= {1}", in(reg) target, in(reg) bits, options(nostack)) };
+}

@@ -20,6 +20,7 @@ mod ledger;
 mod libc;
 mod log;
 mod maps;
+mod process;
 mod regs;
 mod skip;
 mod sock;
@@ -95,6 +96,27 @@ pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 pub fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
     state::destroyed(ctx.arg(0));
+    0
+}
+
+/// A process or thread begins: `(struct task_struct *parent, struct task_struct *child)`, in the parent.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
+    process::forked(ctx.arg(1));
+    0
+}
+
+/// A process executes another program from now on; in that process.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn sched_process_exec(_: RawTracePointContext) -> i32 {
+    process::executed();
+    0
+}
+
+/// A thread ends: `(struct task_struct *)`, in that thread.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
+    process::exited(ctx.arg(0));
     0
 }
 

@@ -1,9 +1,10 @@
 //! Every map, with what bounds it. User space may replace the ring's and the tables' sizes at load.
 
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use kongtap_common::budget::{Budget, SkipKey};
-use kongtap_common::counter;
+use kongtap_common::{counter, process};
 
 use crate::conn::Conn;
 use crate::libc::{Frame, OpenCall};
@@ -27,9 +28,17 @@ const LIBC_CALLS: u32 = 16_384;
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
-/// Which processes are watched: see [`kongtap_common::target`].
+/// Which processes are watched: see [`kongtap_common::target`]. User space has it in its memory.
 #[map]
-pub static TARGETS: Array<u64> = Array::with_max_entries(kongtap_common::target::WORDS, 0);
+pub static TARGETS: Array<u64> = Array::with_max_entries(kongtap_common::target::WORDS, BPF_F_MMAPABLE);
+
+/// Processes that are followed, with the bits of [`kongtap_common::target`] that their children are born with.
+#[map]
+pub static FOLLOWED: HashMap<u32, u64> = HashMap::with_max_entries(process::FOLLOWED, 0);
+
+/// What becomes of them, on its way to the agent.
+#[map]
+pub static PROCESSES: RingBuf = RingBuf::with_byte_size(process::RING_BYTES, 0);
 
 /// One slot per counter; see [`kongtap_common::counter`].
 #[map]

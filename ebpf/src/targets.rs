@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use kongtap_common::target;
 
+use crate::asm;
 use crate::maps::TARGETS;
 
 /// A thread of a watched process.
@@ -26,11 +27,35 @@ impl Thread {
 #[inline(always)]
 pub fn current() -> Option<Thread> {
     let pid_tgid = bpf_get_current_pid_tgid();
-    let tgid = (pid_tgid >> 32) as u32;
-    let word = *TARGETS.get(target::word(tgid))?;
-    let bits = word >> target::shift(tgid) & target::MASK;
+    let bits = bits((pid_tgid >> 32) as u32);
     (bits & target::WATCHED != 0).then_some(Thread {
         pid_tgid,
         tls: bits & target::TLS != 0,
     })
+}
+
+/// The bits of a process.
+#[inline(always)]
+pub fn bits(tgid: u32) -> u64 {
+    TARGETS
+        .get(target::word(tgid))
+        .map_or(0, |word| *word >> target::shift(tgid) & target::MASK)
+}
+
+/// Sets bits of a process.
+#[inline(always)]
+pub fn set(tgid: u32, bits: u64) {
+    if let Some(word) = TARGETS.get_ptr_mut(target::word(tgid)) {
+        // SAFETY: the lookup succeeded in this run.
+        unsafe { asm::fetch_or(word, bits << target::shift(tgid)) };
+    }
+}
+
+/// Clears all bits of a process.
+#[inline(always)]
+pub fn clear(tgid: u32) {
+    if let Some(word) = TARGETS.get_ptr_mut(target::word(tgid)) {
+        // SAFETY: as in `set`.
+        unsafe { asm::and(word, !(target::MASK << target::shift(tgid))) };
+    }
 }

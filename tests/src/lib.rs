@@ -11,6 +11,7 @@ pub mod inspector;
 pub mod kernel;
 pub mod kongtap;
 pub mod lab;
+pub mod life;
 pub mod load;
 pub mod payload;
 pub mod processes;

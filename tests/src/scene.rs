@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::compare::{Expected, compare};
 use crate::gateway::Listeners;
-use crate::gateway::stand_in::StandIn;
+use crate::gateway::stand_in::{Setting, StandIn};
 use crate::kernel::Turn;
 use crate::kongtap::Kongtap;
 use crate::lab::{global_configuration, kong_yml};
@@ -45,10 +45,18 @@ impl Scene {
     /// # Errors
     /// When one of them does not start.
     pub async fn set(turn: Turn) -> anyhow::Result<Self> {
+        Self::set_in(turn, Setting::default()).await
+    }
+
+    /// The same with a gateway in a setting of its own.
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub async fn set_in(turn: Turn, setting: Setting) -> anyhow::Result<Self> {
         let identity = tls::self_signed()?;
         let upstream = Upstream::start(&identity).await?;
         Ok(Self {
-            gateway: StandIn::start(&kong_yml(&upstream)?, &identity).await?,
+            gateway: StandIn::start_in(setting, &kong_yml(&upstream)?, &identity).await?,
             receiver: Receiver::start(Manner::Accept).await?,
             upstream,
             _turn: turn,
@@ -163,25 +171,33 @@ impl Scene {
     /// # Errors
     /// When a post is not what the plugin would send.
     pub fn shipped(&self) -> anyhow::Result<Vec<Shipped>> {
-        let line = format!("POST /buckets/{}/messages", crate::inspector::BUCKET);
-        let posts = self.receiver.posts();
-        posts
-            .iter()
-            .map(|post| {
-                let field = |name| crate::wire::field(&post.fields, name);
-                ensure!(post.line == line, "{} instead of {line}", post.line);
-                ensure!(
-                    field("authorization") == Some(&format!("Bearer {TOKEN}")),
-                    "no bearer token"
-                );
-                ensure!(
-                    field("content-type") == Some("application/json"),
-                    "{:?}",
-                    field("content-type")
-                );
-                let message: Value = serde_json::from_slice(&post.body).context("a post is no JSON")?;
-                Shipped::read(&message).with_context(|| format!("message {message}"))
-            })
-            .collect()
+        shipped_at(&self.receiver)
     }
+}
+
+/// The messages at a receiver of its own, likewise.
+///
+/// # Errors
+/// When a post is not what the plugin would send.
+pub fn shipped_at(receiver: &Receiver) -> anyhow::Result<Vec<Shipped>> {
+    let line = format!("POST /buckets/{}/messages", crate::inspector::BUCKET);
+    let posts = receiver.posts();
+    posts
+        .iter()
+        .map(|post| {
+            let field = |name| crate::wire::field(&post.fields, name);
+            ensure!(post.line == line, "{} instead of {line}", post.line);
+            ensure!(
+                field("authorization") == Some(&format!("Bearer {TOKEN}")),
+                "no bearer token"
+            );
+            ensure!(
+                field("content-type") == Some("application/json"),
+                "{:?}",
+                field("content-type")
+            );
+            let message: Value = serde_json::from_slice(&post.body).context("a post is no JSON")?;
+            Shipped::read(&message).with_context(|| format!("message {message}"))
+        })
+        .collect()
 }

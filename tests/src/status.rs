@@ -35,6 +35,9 @@ pub struct WatchedGateway {
     pub master: Option<u32>,
     /// The workers.
     pub workers: Vec<WatchedWorker>,
+    /// Where it listens.
+    #[serde(default)]
+    pub listeners: Vec<SocketAddr>,
 }
 
 /// One worker.
@@ -44,6 +47,12 @@ pub struct WatchedWorker {
     pub pid: u32,
     /// How its TLS is captured, in words.
     pub tls: String,
+    /// How it was found.
+    #[serde(default)]
+    pub found: String,
+    /// Since when it is watched.
+    #[serde(default)]
+    pub watched_since_unix_ms: u64,
 }
 
 /// The byte half.

@@ -147,11 +147,13 @@ fn gateway_status(watched: &WatchedGateway) -> GatewayStatus {
         kind: watched.gateway.kind.label(),
         master: watched.gateway.master.map(|pid| pid.0),
         workers: watched
-            .tls
+            .workers
             .iter()
-            .map(|(pid, tls)| WorkerStatus {
+            .map(|(pid, worker)| WorkerStatus {
                 pid: pid.0,
-                tls: tls.describe(),
+                tls: worker.tls.describe(),
+                watched_since_unix_ms: worker.since_unix_ns / 1_000_000,
+                found: worker.found.label(),
             })
             .collect(),
         listeners: watched.gateway.listeners.clone(),

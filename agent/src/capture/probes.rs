@@ -5,8 +5,10 @@
 //! tracing programs: none of them can change or fail a call of the gateway's.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::programs::uprobe::UProbeScope;
 use aya::programs::{RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfLoader};
 use kongtap_common::budget::Budget;
@@ -21,13 +23,17 @@ use super::tls::{TlsAttachment, TlsProbePlan};
 pub use controls::Controls;
 pub use counters::KernelCounters;
 pub use error::CaptureError;
+use following::Following;
 use sources::SocketProbes;
+use targets::TargetTable;
 
 mod btf;
 mod controls;
 mod counters;
 mod error;
+pub mod following;
 mod sources;
+mod targets;
 
 pub use btf::BtfError;
 
@@ -71,14 +77,20 @@ impl Default for ProbeOptions {
 /// The loaded probes. Dropping them detaches everything.
 pub struct Probes {
     ebpf: Ebpf,
-    targets: Array<MapData, u64>,
+    targets: TargetTable,
+    following: Following,
     counters: PerCpuArray<MapData, [u64; SLOTS]>,
     bindings: HashMap<MapData, [u32; 4], [u64; 4]>,
     tls_calls: HashMap<MapData, u64, [u64; 5]>,
     ring: Option<MapData>,
     sockets: SocketProbes,
     tls: BTreeMap<u32, UprobeLinks>,
+    /// Libraries that are probed in every process, by device and inode.
+    tls_everywhere: BTreeMap<FileId, UprobeLinks>,
 }
+
+/// A file: device and inode.
+pub type FileId = (u64, u64);
 
 const SLOTS: usize = {
     #[expect(
@@ -142,18 +154,22 @@ impl Probes {
         for name in LIFECYCLE {
             raw_tracepoint(&mut ebpf, name)?;
         }
+        // While the maps are still there: a program that is loaded refers to them by their descriptors.
+        let refusal = following::attach(&mut ebpf).err();
         let Map::RingBuf(ring) = take(&mut ebpf, "RING")? else {
             return Err(CaptureError::NoRingBuffer);
         };
         set_budget(&mut ebpf, options.budget)?;
         Ok(Self {
-            targets: typed(&mut ebpf, "TARGETS")?,
+            targets: TargetTable::new(&mut ebpf)?,
+            following: Following::new(&mut ebpf, refusal)?,
             counters: typed(&mut ebpf, "COUNTERS")?,
             bindings: typed(&mut ebpf, "BINDINGS")?,
             tls_calls: typed(&mut ebpf, "TLS_CALLS_OPEN")?,
             ring: Some(ring),
             sockets,
             tls: BTreeMap::new(),
+            tls_everywhere: BTreeMap::new(),
             ebpf,
         })
     }
@@ -187,6 +203,11 @@ impl Probes {
         self.sockets.source()
     }
 
+    /// Who is followed in the kernel.
+    pub const fn following(&mut self) -> &mut Following {
+        &mut self.following
+    }
+
     /// Watches the sockets of a process from now on.
     ///
     /// # Errors
@@ -214,7 +235,8 @@ impl Probes {
     pub fn attach_tls(&mut self, tgid: u32, plan: &TlsProbePlan) -> Result<TlsAttachment, CaptureError> {
         // Socket calls inside the first probed OpenSSL call must already be known as such.
         self.set_target(tgid, target::TLS, 0)?;
-        match super::tls::attach(&mut self.ebpf, tgid, plan) {
+        let scope = UProbeScope::OneProcess(NonZeroU32::new(tgid).ok_or(CaptureError::Pid(tgid))?);
+        match super::tls::attach(&mut self.ebpf, scope, plan) {
             Ok((links, attachment)) => {
                 self.tls.entry(tgid).or_default().append(links);
                 Ok(attachment)
@@ -224,6 +246,36 @@ impl Probes {
                 Err(error)
             }
         }
+    }
+
+    /// Probes the OpenSSL functions of a file in every process that maps it, now or later: a process that is watched from
+    /// birth has its TLS captured from birth. Others pay for a probe that finds at once that they are not watched.
+    ///
+    /// # Errors
+    /// [`CaptureError::NoTlsFunction`] when no function that reads or writes could be probed.
+    pub fn attach_tls_everywhere(
+        &mut self,
+        file: FileId,
+        plan: &TlsProbePlan,
+    ) -> Result<TlsAttachment, CaptureError> {
+        let (links, attachment) = super::tls::attach(&mut self.ebpf, UProbeScope::AllProcesses, plan)?;
+        self.tls_everywhere.entry(file).or_default().append(links);
+        Ok(attachment)
+    }
+
+    /// Takes the probes off a file that is probed everywhere, in the background.
+    pub fn detach_tls_everywhere(&mut self, file: FileId) {
+        if let Some(links) = self.tls_everywhere.remove(&file) {
+            links.detach_later();
+        }
+    }
+
+    /// Marks a process whose library is probed everywhere.
+    ///
+    /// # Errors
+    /// [`CaptureError::Pid`].
+    pub fn mark_tls(&self, tgid: u32) -> Result<(), CaptureError> {
+        self.set_target(tgid, target::TLS, 0)
     }
 
     /// Takes the OpenSSL probes off a process and forgets its TLS objects. Nothing happens if there are none.
@@ -240,6 +292,20 @@ impl Probes {
         Ok(())
     }
 
+    /// Whether a process is watched, by our word or by its birth.
+    #[must_use]
+    pub fn is_watched(&self, tgid: u32) -> bool {
+        self.targets.bits(tgid) & target::WATCHED != 0
+    }
+
+    /// Nothing that a process does is recorded any more. Its probes stay.
+    ///
+    /// # Errors
+    /// [`CaptureError::Pid`].
+    pub fn ignore(&self, tgid: u32) -> Result<(), CaptureError> {
+        self.set_target(tgid, 0, target::MASK)
+    }
+
     /// Stops watching a process that is gone. Its probes are taken off in the background.
     ///
     /// # Errors
@@ -247,9 +313,12 @@ impl Probes {
     pub fn forget(&mut self, tgid: u32) -> Result<(), CaptureError> {
         self.set_target(tgid, 0, target::MASK)?;
         self.sockets.forget(tgid);
-        if let Some(links) = self.tls.remove(&tgid) {
-            links.detach_later();
+        let links = self.tls.remove(&tgid);
+        if links.is_some() || !self.tls_everywhere.is_empty() {
             self.forget_tls(tgid);
+        }
+        if let Some(links) = links {
+            links.detach_later();
         }
         Ok(())
     }
@@ -294,19 +363,8 @@ impl Probes {
         Ok(KernelCounters(sums))
     }
 
-    fn set_target(&mut self, tgid: u32, set: u64, clear: u64) -> Result<(), CaptureError> {
-        if tgid == 0 || tgid >= target::PIDS {
-            return Err(CaptureError::Pid(tgid));
-        }
-        let failed = |source| CaptureError::Map {
-            map: "TARGETS",
-            source,
-        };
-        let word = target::word(tgid);
-        let shift = target::shift(tgid);
-        let bits = self.targets.get(&word, 0).map_err(failed)?;
-        let bits = (bits | set << shift) & !(clear << shift);
-        self.targets.set(word, bits, 0).map_err(failed)
+    fn set_target(&self, tgid: u32, set: u64, clear: u64) -> Result<(), CaptureError> {
+        self.targets.change(tgid, set, clear)
     }
 }
 

@@ -5,9 +5,9 @@
 //! absent: waiting. The probes never wake anybody, so whoever reads comes back by itself.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use aya::maps::MapData;
 
@@ -30,7 +30,7 @@ pub struct Ring {
     mask: usize,
     position: usize,
     published: usize,
-    _map: MapData,
+    map: MapData,
 }
 
 impl Ring {
@@ -52,7 +52,7 @@ impl Ring {
             mask: size - 1,
             position,
             published: position,
-            _map: map,
+            map,
         })
     }
 
@@ -113,6 +113,12 @@ impl Ring {
         self.position.wrapping_sub(begin)
     }
 
+    /// Becomes readable when a probe that wakes its reader has submitted a record.
+    #[must_use]
+    pub fn readiness(&self) -> BorrowedFd<'_> {
+        self.map.fd().as_fd()
+    }
+
     fn publish(&mut self) {
         if self.published != self.position {
             self.consumer.position().store(self.position, Ordering::Release);
@@ -130,7 +136,7 @@ fn page_bytes() -> io::Result<usize> {
 
 /// Shared memory of a map, unmapped when dropped.
 #[derive(Debug)]
-struct Mapping {
+pub(super) struct Mapping {
     start: NonNull<u8>,
     length: usize,
 }
@@ -141,7 +147,7 @@ unsafe impl Send for Mapping {}
 
 #[expect(unsafe_code, reason = "memory that the kernel shares has no safe type")]
 impl Mapping {
-    fn new(fd: i32, offset: usize, length: usize, protection: i32) -> io::Result<Self> {
+    pub(super) fn new(fd: i32, offset: usize, length: usize, protection: i32) -> io::Result<Self> {
         let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
         // SAFETY: asks for a new mapping; `fd` is open.
         let start = unsafe {
@@ -159,6 +165,13 @@ impl Mapping {
         }
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at address zero"))?;
         Ok(Self { start, length })
+    }
+
+    /// The word at `index` of a map whose values are words that the probes change atomically.
+    pub(super) fn word(&self, index: usize) -> Option<&AtomicU64> {
+        let word: NonNull<AtomicU64> = self.at(index.checked_mul(8)?, 8)?.cast();
+        // SAFETY: inside the mapping, which begins at a page and so is aligned; both sides access it atomically.
+        Some(unsafe { word.as_ref() })
     }
 
     /// The position that the mapping's first page holds.

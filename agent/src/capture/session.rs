@@ -1,30 +1,35 @@
 //! Capture as a whole: which gateways run, probes on their workers, the ring's reader, and what became of it all.
 //!
 //! In: a selector and a sink for batches of events. Out: those batches, and a [`CaptureStatus`] that is renewed several
-//! times a second. One thread follows the gateways: a worker that a reload starts is watched soon after.
-//! Deliberately absent: anything that is done with events.
+//! times a second. One thread follows the gateways ([`follower`]): the kernel wakes it when one of their processes is born
+//! or ends, and it glances at them besides. Deliberately absent: anything that is done with events.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod follower;
+mod sharing;
+mod tls;
+
+use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::gateways::watch::{GatewayChange, Watcher};
-use super::gateways::{Gateway, GatewayKind, Pid, SelectError, Selector, Worker, facts};
-use super::libraries::{LibraryFinder, TlsLibrary, TlsSearch};
+use self::follower::Follower;
+use super::gateways::watch::Watcher;
+use super::gateways::{Gateway, Pid, SelectError, Selector};
+use super::probes::following::Woken;
 use super::probes::{CaptureError, Controls, KernelCounters, ProbeOptions, Probes};
 use super::reader::{BatchSink, Reader, ReaderCounters, ReaderCounts, ReaderOptions, Tap};
 use super::sources::SocketSource;
-use super::symbols::TlsFunction;
-use super::tls::TlsProbePlan;
 use super::usage;
+use crate::clock;
 
 /// How often the masters' children are listed, which costs one small file of `/proc` each. When they changed, everything
-/// else is looked at too.
+/// else is looked at too. The kernel tells of most changes at once; this is for those that it does not tell.
 pub const GLANCE: Duration = Duration::from_millis(100);
 
 /// How often the status is renewed, in glances.
@@ -66,7 +71,8 @@ pub struct Session {
     status: Arc<ArcSwap<CaptureStatus>>,
     reader: Arc<ReaderCounters>,
     controls: Option<Controls>,
-    stop: Arc<AtomicBool>,
+    /// Closed, it ends the thread.
+    stop: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -90,8 +96,42 @@ pub struct CaptureStatus {
 pub struct WatchedGateway {
     /// What runs.
     pub gateway: Gateway,
-    /// How the TLS of each watched worker is captured.
-    pub tls: BTreeMap<Pid, TlsState>,
+    /// The workers that are watched.
+    pub workers: BTreeMap<Pid, WatchedWorker>,
+}
+
+/// A watched worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchedWorker {
+    /// How its TLS is captured.
+    pub tls: TlsState,
+    /// Since when it is watched, nanoseconds of Unix time.
+    pub since_unix_ns: u64,
+    /// How it was found.
+    pub found: Found,
+}
+
+/// How a worker was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It ran when its gateway was found.
+    Running,
+    /// The kernel told of its birth, and had it watched from then on.
+    Birth,
+    /// By a look at its master's children.
+    Glance,
+}
+
+impl Found {
+    /// The word for `/status`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Birth => "birth",
+            Self::Glance => "glance",
+        }
+    }
 }
 
 /// How a worker's TLS is captured.
@@ -141,36 +181,15 @@ impl Session {
         let controls = probes.controls()?;
         let reader = Reader::spawn(ring, options.reader, sink, tap).map_err(SessionError::Thread)?;
         let status = Arc::new(ArcSwap::from_pointee(CaptureStatus::default()));
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut follower = Follower {
-            watcher,
-            probes,
-            reader_counters: Arc::clone(reader.counters()),
-            libraries: LibraryFinder::default(),
-            tls: options.tls,
-            states: BTreeMap::new(),
-            problems: BTreeMap::new(),
-            status: Arc::clone(&status),
-            children: Vec::new(),
-        };
-        follower.tick();
+        let mut follower = Follower::new(watcher, probes, options.tls, Arc::clone(&status), &reader);
+        follower.begin_all();
         usage::give_back_memory();
-        let stopping = Arc::clone(&stop);
         let counters = Arc::clone(reader.counters());
+        let (stop, stopping) = UnixStream::pair().map_err(SessionError::Thread)?;
         let thread = thread::Builder::new()
             .name("kongtap-follow".to_owned())
             .spawn(move || {
-                let mut glances = 0;
-                while !stopping.load(Ordering::Acquire) {
-                    thread::park_timeout(GLANCE);
-                    glances += 1;
-                    if glances >= GLANCES_PER_TICK || follower.has_new_children() {
-                        glances = 0;
-                        follower.tick();
-                    } else if glances % GLANCES_PER_PUBLICATION == 0 {
-                        follower.publish();
-                    }
-                }
+                follow(&mut follower, &stopping);
                 follower.finish(reader);
             })
             .map_err(SessionError::Thread)?;
@@ -178,7 +197,7 @@ impl Session {
             status,
             reader: counters,
             controls: Some(controls),
-            stop,
+            stop: Some(stop),
             thread: Some(thread),
         })
     }
@@ -206,9 +225,8 @@ impl Session {
     }
 
     fn halt(&mut self) {
-        self.stop.store(true, Ordering::Release);
+        drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
             // It ends by a panic only if the code is wrong; the probes are off either way.
             drop(thread.join());
         }
@@ -221,195 +239,26 @@ impl Drop for Session {
     }
 }
 
-/// Follows the gateways and keeps the probes where they belong.
-struct Follower {
-    watcher: Watcher,
-    probes: Probes,
-    reader_counters: Arc<ReaderCounters>,
-    libraries: LibraryFinder,
-    tls: bool,
-    states: BTreeMap<Pid, TlsState>,
-    /// What does not work, by process.
-    problems: BTreeMap<Pid, String>,
-    status: Arc<ArcSwap<CaptureStatus>>,
-    /// The masters' children at the last tick, where the kernel lists them.
-    children: Vec<Pid>,
-}
-
-impl Follower {
-    fn tick(&mut self) {
-        // What began comes first: until it is watched, its traffic passes unseen.
-        let (began, ended): (Vec<_>, Vec<_>) = self.watcher.tick().into_iter().partition(|change| {
-            matches!(
-                change,
-                GatewayChange::WorkerStarted { .. } | GatewayChange::GatewayFound(_)
-            )
-        });
-        let reused: BTreeSet<Pid> = began.iter().filter_map(started).collect();
-        for change in began.into_iter().chain(ended) {
-            match change {
-                GatewayChange::WorkerStarted { gateway, worker } => {
-                    let kind = self
-                        .watcher
-                        .gateways()
-                        .iter()
-                        .find(|g| g.id == gateway)
-                        .map(|g| g.kind);
-                    self.begin(&worker, kind.unwrap_or(GatewayKind::Other));
-                }
-                GatewayChange::WorkerGone { worker, .. } if reused.contains(&worker.pid) => {}
-                GatewayChange::WorkerGone { worker, .. } => self.forget(worker.pid),
-                GatewayChange::GatewayFound(gateway) => {
-                    tracing::info!(
-                        kind = gateway.kind.label(),
-                        pid = gateway.id.pid.0,
-                        "Found a gateway."
-                    );
-                }
-                GatewayChange::GatewayGone(id) => tracing::warn!(pid = id.pid.0, "A gateway is gone."),
-            }
-        }
-        self.children = self.masters_children();
-        self.publish();
-    }
-
-    fn has_new_children(&self) -> bool {
-        self.masters_children() != self.children
-    }
-
-    fn masters_children(&self) -> Vec<Pid> {
-        let masters = self
-            .watcher
-            .gateways()
-            .iter()
-            .filter_map(|gateway| gateway.master);
-        masters.filter_map(facts::child_pids).flatten().collect()
-    }
-
-    fn begin(&mut self, worker: &Worker, kind: GatewayKind) {
-        let pid = worker.pid;
-        if let Err(error) = self.probes.watch(pid.0) {
-            self.problems
-                .insert(pid, format!("process {pid} cannot be watched: {error}"));
+/// Follows the gateways until the other end of `stopping` is closed.
+fn follow(follower: &mut Follower, stopping: &UnixStream) {
+    let mut glances = 0;
+    let mut glanced = clock::instant();
+    loop {
+        let left = GLANCE.saturating_sub(glanced.elapsed());
+        if follower.wait(stopping.as_fd(), left) == Woken::ByOther {
             return;
         }
-        let state = if self.tls {
-            self.begin_tls(pid, kind)
-        } else {
-            TlsState::Off
-        };
-        tracing::info!(pid = pid.0, tls = state.describe(), "Watching a worker.");
-        if let TlsState::Unusable(why) = &state {
-            self.problems.insert(
-                pid,
-                format!("TLS of process {pid} is not captured: {why}; plain traffic is"),
-            );
+        let told = follower.hear();
+        let is_glance = glanced.elapsed() >= GLANCE;
+        if is_glance {
+            glanced = clock::instant();
+            glances += 1;
         }
-        self.states.insert(pid, state);
-    }
-
-    fn begin_tls(&mut self, pid: Pid, kind: GatewayKind) -> TlsState {
-        let libraries = match self.libraries.search(pid) {
-            Ok(TlsSearch::Found(libraries)) => libraries,
-            Ok(TlsSearch::NoLibrary) => return TlsState::NoLibrary,
-            Ok(TlsSearch::NoSymbols { examined }) => {
-                let why: Vec<String> = examined
-                    .iter()
-                    .map(|file| format!("{}: {}", file.path.display(), file.problem.label()))
-                    .collect();
-                return TlsState::Unusable(why.join(", "));
-            }
-            Err(error) => return TlsState::Unusable(error.to_string()),
-        };
-        let mut outcome = TlsState::NoLibrary;
-        for library in &libraries {
-            let name = library
-                .version
-                .clone()
-                .unwrap_or_else(|| library.path_in_process.display().to_string());
-            outcome = match self.probes.attach_tls(pid.0, &plan(library, kind)) {
-                Ok(attachment) => TlsState::Calls {
-                    library: name,
-                    functions: attachment.probed.len(),
-                },
-                Err(error) => TlsState::Unusable(format!("{name}: {error}")),
-            };
+        if told || (is_glance && (glances >= GLANCES_PER_TICK || follower.has_new_children())) {
+            glances = 0;
+            follower.tick();
+        } else if is_glance && glances % GLANCES_PER_PUBLICATION == 0 {
+            follower.publish();
         }
-        outcome
-    }
-
-    fn forget(&mut self, pid: Pid) {
-        self.states.remove(&pid);
-        self.problems.remove(&pid);
-        if let Err(error) = self.probes.forget(pid.0) {
-            tracing::warn!(pid = pid.0, %error, "Cannot forget a worker.");
-        }
-    }
-
-    fn publish(&self) {
-        let mut problems: Vec<String> = self.problems.values().cloned().collect();
-        let kernel = match self.probes.counters() {
-            Ok(counters) => counters,
-            Err(error) => {
-                problems.push(format!("the probes' counters cannot be read: {error}"));
-                self.status.load().kernel.clone()
-            }
-        };
-        let gateways = self
-            .watcher
-            .gateways()
-            .iter()
-            .map(|gateway| WatchedGateway {
-                gateway: gateway.clone(),
-                tls: gateway
-                    .workers
-                    .iter()
-                    .filter_map(|worker| Some((worker.pid, self.states.get(&worker.pid)?.clone())))
-                    .collect(),
-            })
-            .collect();
-        let reader = self.reader_counters.snapshot();
-        self.status.store(Arc::new(CaptureStatus {
-            sockets: Some(self.probes.sockets()),
-            gateways,
-            kernel,
-            reader,
-            problems,
-        }));
-    }
-
-    /// Unwatches, so that nothing more is written, then lets the reader empty the ring.
-    fn finish(mut self, reader: Reader) {
-        let watched: Vec<Pid> = self.states.keys().copied().collect();
-        for pid in watched {
-            if let Err(error) = self.probes.unwatch(pid.0) {
-                tracing::warn!(pid = pid.0, %error, "Cannot take the probes off.");
-            }
-        }
-        reader.stop();
-        self.publish();
-    }
-}
-
-fn started(change: &GatewayChange) -> Option<Pid> {
-    match change {
-        GatewayChange::WorkerStarted { worker, .. } => Some(worker.pid),
-        GatewayChange::WorkerGone { .. } | GatewayChange::GatewayGone(_) | GatewayChange::GatewayFound(_) => {
-            None
-        }
-    }
-}
-
-fn plan(library: &TlsLibrary, kind: GatewayKind) -> TlsProbePlan {
-    // nginx always calls `SSL_set_fd` before its first handshake, so there is no need to pay for the handshake's probes.
-    let sets_fd = kind != GatewayKind::Other;
-    TlsProbePlan {
-        path: library.path_for_agent.clone(),
-        functions: library
-            .functions
-            .iter()
-            .filter(|(function, _)| !(sets_fd && **function == TlsFunction::DoHandshake))
-            .map(|(function, offset)| (*function, offset.0))
-            .collect(),
     }
 }

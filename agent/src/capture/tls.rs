@@ -4,7 +4,6 @@
 //! Deliberately absent: finding the library and its symbols.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use aya::Ebpf;
@@ -81,19 +80,31 @@ pub struct TlsAttachment {
     pub missing: Vec<(TlsFunction, Option<ProgramError>)>,
 }
 
-/// Attaches what the plan names, in the process `tgid` alone.
+/// What ties an object to its socket comes before what moves bytes, so that no call is seen of which nobody knows whose it is.
+const ATTACH_ORDER: &[TlsFunction] = &[
+    TlsFunction::SetFd,
+    TlsFunction::SetRfd,
+    TlsFunction::SetWfd,
+    TlsFunction::Free,
+    TlsFunction::DoHandshake,
+    TlsFunction::Read,
+    TlsFunction::ReadEx,
+    TlsFunction::Write,
+    TlsFunction::WriteEx,
+];
+
+/// Attaches what the plan names, in the processes of `scope`.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
-    tgid: u32,
+    scope: UProbeScope,
     plan: &TlsProbePlan,
 ) -> Result<(UprobeLinks, TlsAttachment), CaptureError> {
-    let pid = NonZeroU32::new(tgid).ok_or(CaptureError::Pid(tgid))?;
     let mut links = UprobeLinks::default();
     let mut attachment = TlsAttachment {
         probed: Vec::new(),
         missing: Vec::new(),
     };
-    for function in TlsFunction::ALL {
+    for function in ATTACH_ORDER {
         let Some(role) = role(*function) else {
             continue;
         };
@@ -101,7 +112,7 @@ pub(super) fn attach(
             attachment.missing.push((*function, None));
             continue;
         };
-        match attach_one(ebpf, pid, plan, &role, *offset, &mut links)? {
+        match attach_one(ebpf, scope, plan, &role, *offset, &mut links)? {
             Ok(()) => attachment.probed.push(*function),
             Err(error) => attachment.missing.push((*function, Some(error))),
         }
@@ -119,7 +130,7 @@ pub(super) fn attach(
 
 fn attach_one(
     ebpf: &mut Ebpf,
-    pid: NonZeroU32,
+    scope: UProbeScope,
     plan: &TlsProbePlan,
     role: &Role,
     offset: u64,
@@ -137,7 +148,7 @@ fn attach_one(
             cookie: Some(*cookie),
         };
         let program: &mut UProbe = program(ebpf, name)?;
-        match program.attach(point, &plan.path, UProbeScope::OneProcess(pid)) {
+        match program.attach(point, &plan.path, scope) {
             Ok(link) => links
                 .0
                 .push(program.take_link(link).map_err(|source| CaptureError::Program {

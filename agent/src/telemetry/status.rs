@@ -94,6 +94,10 @@ pub struct WorkerStatus {
     pub pid: u32,
     /// How its TLS is captured: `calls`, `off`, or why not.
     pub tls: String,
+    /// Since when it is watched, milliseconds of Unix time.
+    pub watched_since_unix_ms: u64,
+    /// How it was found: `running` with its gateway, by its `birth`, or at a `glance` at its master's children.
+    pub found: &'static str,
 }
 
 /// `seen = copied + left + lost`.

@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use rustix::process::Signal;
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::gateway::configuration::{Configuration, Service};
 use crate::gateway::{Listeners, children, free_port, lua};
-use crate::processes::{Process, Start};
+use crate::processes::{Process, Start, pid};
 use crate::tls::Identity;
+use crate::wait::eventually;
 
 /// How long nginx may take to start or reload.
 const BUDGET: Duration = Duration::from_secs(10);
@@ -32,8 +33,32 @@ const HANDLER: &str = include_str!("../../../testdata/lab/gateway.lua");
 #[derive(Debug)]
 pub struct StandIn {
     process: Process,
+    setting: Setting,
+    /// Where it is not the process that was started: a daemon's master, or that of a container.
+    master: Option<u32>,
     listeners: Listeners,
     directory: TempDir,
+}
+
+/// What it runs in.
+#[derive(Clone, Debug, Default)]
+pub struct Setting {
+    /// More environment.
+    pub environment: Vec<(&'static str, String)>,
+    /// A command that runs it, such as `unshare`; the master is then that command's child.
+    pub inside: Vec<String>,
+    /// How it stands to who started it.
+    pub leaving: Leaving,
+}
+
+/// How a gateway stands to who started it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leaving {
+    /// It stays its child.
+    #[default]
+    Stays,
+    /// It leaves as a daemon does; only such a one can be upgraded (nginx ignores USR2 before its parent has changed).
+    Leaves,
 }
 
 impl StandIn {
@@ -42,6 +67,14 @@ impl StandIn {
     /// # Errors
     /// When nginx or its Lua module is missing, the kong.yml asks for what the stand-in cannot do, or nginx does not start.
     pub async fn start(kong_yml: &str, identity: &Identity) -> anyhow::Result<Self> {
+        Self::start_in(Setting::default(), kong_yml, identity).await
+    }
+
+    /// Starts it in a setting of its own.
+    ///
+    /// # Errors
+    /// As [`StandIn::start`].
+    pub async fn start_in(setting: Setting, kong_yml: &str, identity: &Identity) -> anyhow::Result<Self> {
         let configuration = Configuration::read(kong_yml)?;
         let directory = tempfile::Builder::new().prefix("kongtap-gateway.").tempdir()?;
         // Workers run as somebody else and keep their temporary files below it.
@@ -55,7 +88,7 @@ impl StandIn {
             ("key.pem", &identity.key_pem),
             (
                 "nginx.conf",
-                &nginx_conf(&configuration, plain, tls, &worker_user()),
+                &nginx_conf(&configuration, setting.leaving, plain, tls, &worker_user()),
             ),
         ] {
             fs::write(directory.path().join(file), text)?;
@@ -63,28 +96,87 @@ impl StandIn {
         fs::create_dir(directory.path().join("temp"))?;
         fs::set_permissions(directory.path().join("temp"), fs::Permissions::from_mode(0o711))?;
         check_nginx(directory.path())?;
-        let process = Process::start(Start {
-            name: "gateway",
-            program: Path::new(NGINX),
-            arguments: vec![
-                "-p".to_owned(),
-                directory.path().display().to_string(),
-                "-c".to_owned(),
-                "nginx.conf".to_owned(),
-            ],
-            environment: vec![],
-            log: directory.path().join("nginx.log"),
-        })?;
         let mut gateway = Self {
-            process,
+            process: launch(&setting, directory.path())?,
+            setting,
+            master: None,
             listeners: Listeners {
                 plain: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, plain))),
                 tls: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, tls))),
             },
             directory,
         };
-        gateway.wait_for_workers(&[]).await?;
+        gateway.settle().await?;
         Ok(gateway)
+    }
+
+    /// Waits until it runs: finds its master, and waits for its workers.
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        if self.setting.leaving == Leaving::Leaves {
+            let status = self.process.wait(BUDGET).await?;
+            ensure!(
+                status.success(),
+                "the gateway does not start: {status}\n{}",
+                self.log()
+            );
+            let file = self.directory.path().join("nginx.pid");
+            let master = eventually("the gateway's pid", BUDGET, async || pid_in(&file)).await?;
+            self.master = Some(master);
+        } else if !self.setting.inside.is_empty() {
+            let outer = self.process.pid();
+            let master = eventually("the gateway in its command", BUDGET, async || {
+                only_child(outer).map_err(|error| error.to_string())
+            });
+            self.master = Some(master.await?);
+        }
+        self.wait_for_workers(&[]).await
+    }
+
+    /// Starts it again after [`StandIn::stop`]: the same files, ports and command line.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_again(&mut self) -> anyhow::Result<()> {
+        self.process = launch(&self.setting, self.directory.path())?;
+        self.master = None;
+        self.settle().await
+    }
+
+    /// Ends it as an operator does: it finishes what it has.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        let master = self.master();
+        kill_process(pid(master)?, Signal::QUIT).context("stop the gateway")?;
+        gone(master).await?;
+        if self.process.ended()?.is_none() {
+            self.process.wait(BUDGET).await?;
+        }
+        Ok(())
+    }
+
+    /// Upgrades the executable while it serves, as nginx's documentation tells: USR2 to the old master, and once the new one
+    /// has workers, QUIT to the old one. Only for one that [`Leaving::Leaves`].
+    ///
+    /// # Errors
+    /// When there is no new master, or the old one stays.
+    pub async fn upgrade(&mut self) -> anyhow::Result<()> {
+        let old = self.master();
+        kill_process(pid(old)?, Signal::USR2).context("tell the gateway to upgrade")?;
+        let file = self.directory.path().join("nginx.pid");
+        let new = eventually("the new master's workers", BUDGET, async || {
+            let new = pid_in(&file)?;
+            let workers = children(new).map_err(|error| error.to_string())?;
+            if new == old || workers.len() < 2 {
+                return Err(format!("master {new}, workers {workers:?}"));
+            }
+            Ok(new)
+        })
+        .await?;
+        self.master = Some(new);
+        kill_process(pid(old)?, Signal::QUIT).context("end the old master")?;
+        gone(old).await
     }
 
     /// Where it takes requests.
@@ -96,7 +188,7 @@ impl StandIn {
     /// The master's pid.
     #[must_use]
     pub fn master(&self) -> u32 {
-        self.process.pid()
+        self.master.unwrap_or_else(|| self.process.pid())
     }
 
     /// The workers' pids; those that are still shutting down after a reload too.
@@ -125,28 +217,80 @@ impl StandIn {
     /// When they do not.
     pub async fn reload(&mut self) -> anyhow::Result<()> {
         let before = self.workers()?;
-        self.process.signal(Signal::HUP)?;
+        kill_process(pid(self.master())?, Signal::HUP).context("reload the gateway")?;
         self.wait_for_workers(&before).await
     }
 
-    async fn wait_for_workers(&mut self, before: &[u32]) -> anyhow::Result<()> {
+    async fn wait_for_workers(&self, before: &[u32]) -> anyhow::Result<()> {
         let (master, listeners) = (self.master(), self.listeners);
-        self.process
-            .ready("the gateway's workers", BUDGET, async || {
-                let workers = children(master).map_err(|error| error.to_string())?;
-                let new = workers.iter().filter(|worker| !before.contains(worker)).count();
-                if new < 2 {
-                    return Err(format!("workers {workers:?}"));
-                }
-                for address in [listeners.plain, listeners.tls].into_iter().flatten() {
-                    tokio::net::TcpStream::connect(address)
-                        .await
-                        .map_err(|error| error.to_string())?;
-                }
-                Ok(())
-            })
-            .await
+        let running = eventually("the gateway's workers", BUDGET, async || {
+            let workers = children(master).map_err(|error| error.to_string())?;
+            let new = workers.iter().filter(|worker| !before.contains(worker)).count();
+            if new < 2 {
+                return Err(format!("workers {workers:?}"));
+            }
+            for address in [listeners.plain, listeners.tls].into_iter().flatten() {
+                tokio::net::TcpStream::connect(address)
+                    .await
+                    .map_err(|error| error.to_string())?;
+            }
+            Ok(())
+        });
+        running.await.with_context(|| self.process.log_tail())
     }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        // What is the lab's child ends with `process`; a daemon is nobody's.
+        if self.setting.leaving == Leaving::Leaves
+            && let Some(master) = self.master.and_then(|master| pid(master).ok())
+        {
+            let _gone = kill_process(master, Signal::TERM);
+        }
+    }
+}
+
+fn launch(setting: &Setting, directory: &Path) -> anyhow::Result<Process> {
+    let mut command: Vec<String> = setting.inside.clone();
+    command.extend([
+        NGINX.to_owned(),
+        "-p".to_owned(),
+        directory.display().to_string(),
+        "-c".to_owned(),
+        "nginx.conf".to_owned(),
+    ]);
+    let program = command.remove(0);
+    Process::start(Start {
+        name: "gateway",
+        program: Path::new(&program),
+        arguments: command,
+        environment: setting.environment.clone(),
+        log: directory.join("nginx.log"),
+    })
+}
+
+fn pid_in(file: &Path) -> Result<u32, String> {
+    let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
+    text.trim()
+        .parse()
+        .map_err(|_error| format!("{text:?} is no pid"))
+}
+
+fn only_child(parent: u32) -> anyhow::Result<u32> {
+    let children = children(parent)?;
+    children.first().copied().context("it has no child yet")
+}
+
+/// Waits until there is no such process.
+async fn gone(process: u32) -> anyhow::Result<()> {
+    eventually("the gateway to end", BUDGET, async || {
+        match fs::read_to_string(format!("/proc/{process}/stat")) {
+            Ok(stat) if !stat.contains(") Z ") => Err(format!("{process} runs")),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    })
+    .await
 }
 
 /// Has nginx look at its configuration, so that a missing module is reported as what it is.
@@ -176,7 +320,11 @@ fn worker_user() -> String {
     }
 }
 
-fn nginx_conf(configuration: &Configuration, plain: u16, tls: u16, user: &str) -> String {
+fn nginx_conf(configuration: &Configuration, leaving: Leaving, plain: u16, tls: u16, user: &str) -> String {
+    let daemon = match leaving {
+        Leaving::Stays => "off",
+        Leaving::Leaves => "on",
+    };
     let upstreams: String = configuration
         .services
         .iter()
@@ -194,7 +342,7 @@ fn nginx_conf(configuration: &Configuration, plain: u16, tls: u16, user: &str) -
             .unwrap_or(60_000)
     };
     format!(
-        r#"daemon off;
+        r#"daemon {daemon};
 {user}
 worker_processes 2;
 pid nginx.pid;

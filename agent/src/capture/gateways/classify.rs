@@ -14,7 +14,7 @@ use super::{GatewayKind, WorkerState};
 const FAMILIES: [&str; 4] = ["nginx", "openresty", "angie", "tengine"];
 
 /// Executables that may run as a single process, without a title of their own.
-const EXECUTABLES: [&str; 5] = ["nginx", "nginx-debug", "openresty", "angie", "tengine"];
+const EXECUTABLES: [&str; 5] = kongtap_common::process::PROGRAMS;
 
 /// Files of a prefix that only Kong writes (`kong prepare`).
 pub const KONG_PREFIX_FILES: [&str; 2] = [".kong_env", "nginx-kong.conf"];

@@ -4,12 +4,18 @@
 //! a few small files a gateway (one `stat` a process, one list of children); all of `/proc` is listed only every few
 //! seconds, and less often where that takes long. Deliberately absent: timers and threads, which are the caller's.
 
+pub mod changes;
+mod members;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 
 use super::classify::{self, Role};
 use super::facts::{self, ProcessFacts, StatFacts};
-use super::{Gateway, Pid, ProcessId, SelectError, Selector, StartTime, Worker, WorkerState, assemble};
+use changes::{GatewayChange, changes};
+use members::{Titles, adopt, become_master, read_titles};
+
+use super::{Gateway, Pid, ProcessId, SelectError, Selector, StartTime, Worker, assemble};
 use crate::capture::event::KernelTime;
 use crate::capture::sockets;
 use crate::clock;
@@ -20,31 +26,12 @@ const SCAN_INTERVAL_NS: u64 = 2_000_000_000;
 const SCAN_INTERVAL_WITHOUT_CHILDREN_NS: u64 = 1_000_000_000;
 /// A listing may take this part of the time, 1/1000: on a host with very many processes it is done less often.
 const SCAN_TIME_SHARE: u64 = 1000;
+/// How long a gateway's program that was executed may take until it has a master's title: Kong reads its configuration first.
+const EXPECTED_NS: u64 = 60_000_000_000;
+/// Most processes that are expected to be gateways at one time.
+const MOST_EXPECTED: usize = 256;
 /// How many listings must find a process foreign before its title is no longer read: a title may be set late.
 const FOREIGN_AFTER_LOOKS: u8 = 4;
-
-/// Something changed. Within one tick: first what ended, then what began.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GatewayChange {
-    /// A worker ended, or turned out to be the master of an upgrade.
-    WorkerGone {
-        /// Whose it was.
-        gateway: ProcessId,
-        /// The process.
-        worker: ProcessId,
-    },
-    /// A gateway ended with its last process. Its workers were reported before.
-    GatewayGone(ProcessId),
-    /// A gateway was found. Each of its workers is reported after it.
-    GatewayFound(Gateway),
-    /// A worker began.
-    WorkerStarted {
-        /// Whose it is.
-        gateway: ProcessId,
-        /// The process.
-        worker: Worker,
-    },
-}
 
 /// Follows the gateways that a selector names.
 #[derive(Debug)]
@@ -60,6 +47,8 @@ pub struct Watcher {
     foreign: HashMap<Pid, Foreign>,
     /// Gateways that were chosen by pid and ended: the same one may start again, under another pid.
     lost: Vec<Lost>,
+    /// Processes that may be masters soon, with when to give them up.
+    expected: Vec<(Pid, KernelTime)>,
     next_scan: KernelTime,
     last_tick: StartTime,
     children_are_listed: bool,
@@ -99,6 +88,7 @@ impl Watcher {
             kin: Vec::new(),
             foreign: HashMap::new(),
             lost: Vec::new(),
+            expected: Vec::new(),
             next_scan: KernelTime(0),
             last_tick: uptime(),
             children_are_listed: true,
@@ -109,6 +99,20 @@ impl Watcher {
     #[must_use]
     pub fn gateways(&self) -> &[Gateway] {
         &self.gateways
+    }
+
+    /// Whether every gateway that starts is one to watch.
+    #[must_use]
+    pub fn wants_every_gateway(&self) -> bool {
+        self.selector == Selector::Scan
+    }
+
+    /// A process has just executed a program, or was born to one that has: it may be a gateway's master, or is about to be.
+    pub fn expect(&mut self, pid: Pid) {
+        if self.expected.len() < MOST_EXPECTED && !self.expected.iter().any(|(known, _)| *known == pid) {
+            let until = clock::kernel_now().plus_ns(EXPECTED_NS);
+            self.expected.push((pid, until));
+        }
     }
 
     /// Looks again, and tells what changed since the last time.
@@ -128,6 +132,7 @@ impl Watcher {
         }
         self.refresh(if scans { Titles::All } else { Titles::OfStarting });
         self.bury();
+        self.meet_expected(now);
         self.last_tick = tick_at;
         self.gateways.sort_by_key(|gateway| gateway.id);
         let changed = changes(&self.reported, &self.gateways);
@@ -176,6 +181,24 @@ impl Watcher {
         if self.kin.iter().any(|process| !self.accounts_for(process)) {
             for gateway in assemble::gateways(&self.kin) {
                 self.take_up(gateway);
+            }
+        }
+    }
+
+    /// Takes up the expected processes that have become masters by now.
+    fn meet_expected(&mut self, now: KernelTime) {
+        for (pid, until) in std::mem::take(&mut self.expected) {
+            let Some(process) = ProcessFacts::read(pid) else {
+                continue;
+            };
+            match classify::role(&process) {
+                Role::Candidate if now < until => self.expected.push((pid, until)),
+                Role::Master | Role::Worker(_) if !self.accounts_for(&process) => {
+                    if let Ok(gateway) = super::of_pid(pid) {
+                        self.take_up(gateway);
+                    }
+                }
+                Role::Master | Role::Worker(_) | Role::Candidate | Role::Helper | Role::Foreign => {}
             }
         }
     }
@@ -285,80 +308,6 @@ impl Watcher {
     }
 }
 
-/// Which titles a tick reads again.
-#[derive(Clone, Copy, Debug)]
-enum Titles {
-    All,
-    OfStarting,
-}
-
-/// A process that was named the moment it started, before it had a title, may be a master by now.
-fn become_master(gateway: &mut Gateway) {
-    if gateway.master.is_some() || gateway.workers.iter().any(|worker| worker.id() != gateway.id) {
-        return;
-    }
-    let process = ProcessFacts::read(gateway.id.pid).filter(|process| process.id == gateway.id);
-    if let Some(master) = process.filter(|process| classify::role(process) == Role::Master) {
-        *gateway = assemble::of_master(&master, &facts::children_of(master.id.pid));
-    }
-}
-
-/// Takes a new child of a master for what it is. Gives the gateway of a child that is a master itself.
-fn adopt(gateway: &mut Gateway, pid: Pid, settled: &mut BTreeSet<ProcessId>) -> Option<Gateway> {
-    if !settled.is_empty() && StatFacts::read(pid).is_some_and(|stat| settled.contains(&stat.id)) {
-        return None;
-    }
-    let child = ProcessFacts::read(pid)?;
-    match classify::role(&child) {
-        Role::Helper | Role::Foreign => {
-            settled.insert(child.id);
-            None
-        }
-        // An upgrade's executable before it has set a title.
-        Role::Candidate => None,
-        Role::Worker(_) | Role::Master => {
-            let grandchildren = facts::children_of(pid);
-            match assemble::worker_of(&child, || grandchildren.clone()) {
-                Some(worker) => gateway.workers.push(worker),
-                None => return Some(assemble::of_master(&child, &grandchildren)),
-            }
-            None
-        }
-    }
-}
-
-/// Reads titles again. A starting worker may turn out to be something else, even the master of an upgrade.
-fn read_titles(gateway: &mut Gateway, titles: Titles) -> Vec<Gateway> {
-    let mut upgrades = Vec::new();
-    let has_master = gateway.master.is_some();
-    gateway.workers.retain_mut(|worker| {
-        let due = matches!(titles, Titles::All) || worker.state == WorkerState::Starting;
-        if !due || !has_master {
-            return true;
-        }
-        let Some(process) = ProcessFacts::read(worker.pid).filter(|process| process.id == worker.id()) else {
-            return false;
-        };
-        let grandchildren = match classify::role(&process) {
-            Role::Master => facts::children_of(worker.pid),
-            Role::Worker(_) | Role::Helper | Role::Candidate | Role::Foreign => Vec::new(),
-        };
-        match assemble::worker_of(&process, || grandchildren.clone()) {
-            Some(now) => {
-                *worker = now;
-                true
-            }
-            None => {
-                if classify::role(&process) == Role::Master {
-                    upgrades.push(assemble::of_master(&process, &grandchildren));
-                }
-                false
-            }
-        }
-    });
-    upgrades
-}
-
 impl Lost {
     fn is_succeeded_by(&self, gateway: &Gateway) -> bool {
         gateway.id.start_time >= self.seen_at && is_same_installation(&self.gateway, gateway)
@@ -379,45 +328,6 @@ fn uptime() -> StartTime {
         .unwrap_or("0")
         .replace('.', "");
     StartTime(hundredths.parse().unwrap_or(0))
-}
-
-/// What became of `before` in `after`.
-#[must_use]
-pub fn changes(before: &[Gateway], after: &[Gateway]) -> Vec<GatewayChange> {
-    let mut changes = Vec::new();
-    for old in before {
-        let new = after.iter().find(|gateway| gateway.id == old.id);
-        for worker in &old.workers {
-            if !new.is_some_and(|new| has_worker(new, worker)) {
-                changes.push(GatewayChange::WorkerGone {
-                    gateway: old.id,
-                    worker: worker.id(),
-                });
-            }
-        }
-        if new.is_none() {
-            changes.push(GatewayChange::GatewayGone(old.id));
-        }
-    }
-    for new in after {
-        let old = before.iter().find(|gateway| gateway.id == new.id);
-        if old.is_none() {
-            changes.push(GatewayChange::GatewayFound(new.clone()));
-        }
-        for worker in &new.workers {
-            if !old.is_some_and(|old| has_worker(old, worker)) {
-                changes.push(GatewayChange::WorkerStarted {
-                    gateway: new.id,
-                    worker: *worker,
-                });
-            }
-        }
-    }
-    changes
-}
-
-fn has_worker(gateway: &Gateway, worker: &Worker) -> bool {
-    gateway.workers.iter().any(|other| other.id() == worker.id())
 }
 
 #[cfg(test)]

@@ -109,6 +109,15 @@ pub enum CaptureError {
         #[source]
         source: aya::maps::MapError,
     },
+    /// A map could not be shared with the agent's memory.
+    #[error("cannot map the table {map} into memory")]
+    Shared {
+        /// Its name.
+        map: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The ring could not be mapped into memory.
     #[error("cannot map the ring buffer")]
     Ring(#[source] io::Error),

@@ -1,6 +1,7 @@
 //! The difference between two views as a table, and a real nginx through its life.
 
-use super::{GatewayChange, Lost, Watcher, changes};
+use super::changes::{GatewayChange, changes};
+use super::{Lost, Watcher};
 use crate::capture::gateways::live_nginx::{Nginx, Processes, until};
 use crate::capture::gateways::{
     Gateway, GatewayKind, Pid, ProcessId, Selector, StartTime, Worker, WorkerState,
