@@ -97,7 +97,7 @@ impl Report {
             let _written = writeln!(text, "{}", line.trim_end());
         }
         for (title, why) in &self.missing {
-            let _written = writeln!(text, "{title:52} not measured: {}", first_line(why));
+            let _written = writeln!(text, "{title:52} not measured: {}", ends(why));
         }
         for note in &self.notes {
             let _written = writeln!(text, "note: {note}");
@@ -128,9 +128,14 @@ fn short(value: f64) -> String {
     }
 }
 
-/// An error's context may hold the end of a program's log.
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// An error may hold the end of a program's log: what went wrong is said first, and why last.
+fn ends(text: &str) -> String {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    match lines.next_back() {
+        Some(last) => format!("{first}: {last}"),
+        None => first.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -150,7 +155,7 @@ mod tests {
         };
         report.figure("plain.sock", "kongtap, sock", Some(spread), "µs", "3.5 at most");
         report.figure("plain.none", "nothing", None, "µs", "");
-        report.missing("bpftrace", "not installed\nits log");
+        report.missing("bpftrace", "it ended\n--- log ---\nno such option\n\n");
         report.note("bytes were lost".to_owned());
         let table = report.table();
         let has = |line: &str| assert!(table.lines().any(|had| had == line), "{table}");
@@ -159,7 +164,10 @@ mod tests {
             "{table}"
         );
         has(&format!("{:52} not measured: nothing was measured", "nothing"));
-        has(&format!("{:52} not measured: not installed", "bpftrace"));
+        has(&format!(
+            "{:52} not measured: it ended: no such option",
+            "bpftrace"
+        ));
         has("note: bytes were lost");
 
         let file = tempfile::NamedTempFile::new().unwrap();

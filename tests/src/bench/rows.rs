@@ -119,7 +119,7 @@ fn doubt(report: &mut Report, series: &Series, index: usize, case: &Case) {
     if lost > 0 {
         report.note(format!(
             "{}: {lost} bytes were lost in its windows, which makes it look cheaper",
-            case.title
+            case.title.trim()
         ));
     }
     let rates = |case| -> Vec<f64> { series.windows(case).map(|window| window.rate).collect() };
@@ -128,7 +128,9 @@ fn doubt(report: &mut Report, series: &Series, index: usize, case: &Case) {
     {
         report.note(format!(
             "{}: the rate came down to {:.0}/s from {:.0}/s, which makes an exchange dearer in itself",
-            case.title, own.median, base.median
+            case.title.trim(),
+            own.median,
+            base.median
         ));
     }
 }

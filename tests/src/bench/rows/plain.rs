@@ -20,10 +20,10 @@ pub(super) const LOAD: Load = Load {
 
 /// The usual pair: the buffer's address is kept at the entry of a call for its exit. Nothing is copied, nothing is sent.
 const ENTER_EXIT: &str = "
-tracepoint:syscalls:sys_enter_recvfrom /pid == WORKER/ { @b[tid] = args->ubuf; }
-tracepoint:syscalls:sys_enter_sendto /pid == WORKER/ { @b[tid] = args->buff; }
-tracepoint:syscalls:sys_enter_read, tracepoint:syscalls:sys_enter_write /pid == WORKER/ { @b[tid] = args->buf; }
-tracepoint:syscalls:sys_enter_readv, tracepoint:syscalls:sys_enter_writev /pid == WORKER/ { @b[tid] = args->vec; }
+tracepoint:syscalls:sys_enter_recvfrom /pid == WORKER/ { @b[tid] = (uint64)args->ubuf; }
+tracepoint:syscalls:sys_enter_sendto /pid == WORKER/ { @b[tid] = (uint64)args->buff; }
+tracepoint:syscalls:sys_enter_read, tracepoint:syscalls:sys_enter_write /pid == WORKER/ { @b[tid] = (uint64)args->buf; }
+tracepoint:syscalls:sys_enter_readv, tracepoint:syscalls:sys_enter_writev /pid == WORKER/ { @b[tid] = (uint64)args->vec; }
 tracepoint:syscalls:sys_exit_recvfrom, tracepoint:syscalls:sys_exit_sendto,
 tracepoint:syscalls:sys_exit_read, tracepoint:syscalls:sys_exit_write,
 tracepoint:syscalls:sys_exit_readv, tracepoint:syscalls:sys_exit_writev
