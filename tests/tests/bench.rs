@@ -2,7 +2,6 @@
 
 #![expect(unused_crate_dependencies, reason = "they are the library's")]
 #![expect(clippy::tests_outside_test_module, reason = "an integration test")]
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::path::Path;
 use std::time::Duration;
@@ -43,13 +42,7 @@ async fn every_row_has_its_figures() {
     let arguments = ["--kongtap", &kongtap, "--quick", "--json", &json];
     let bench = Path::new(env!("CARGO_BIN_EXE_kongtap-bench"));
     let finished = run_to_end(bench, arguments, &[], BUDGET).await.unwrap();
-    assert_eq!(
-        finished.code,
-        Some(0),
-        "{}\n{}",
-        finished.stdout,
-        finished.stderr
-    );
+    assert_eq!(finished.code, Some(0), "{}\n{}", finished.stdout, finished.stderr);
 
     let figures: Vec<Value> = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     let figure = |name: &str| {
@@ -67,6 +60,10 @@ async fn every_row_has_its_figures() {
     for base in ["plain.base", "tls.base", "completeness.completed"] {
         assert!(value(base) > 0.0, "{base}");
     }
-    // A second of load fits into the default ring many times over, whatever the machine does meanwhile.
-    assert_eq!(value("completeness.whole"), 100.0, "{}", finished.stdout);
+    // On a machine that is busy with other things something may be lost, but not without being counted.
+    assert!(
+        value("completeness.whole") == 100.0 || value("completeness.lost_bytes") > 0.0,
+        "{}",
+        finished.stdout
+    );
 }

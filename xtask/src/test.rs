@@ -161,7 +161,10 @@ fn run_step(step: Step, root: &Path) -> anyhow::Result<Done> {
 
 fn install() -> anyhow::Result<Done> {
     let needed = [
-        (&packages::GATEWAY[..], "the stand-in gateway of the end-to-end tests"),
+        (
+            &packages::GATEWAY[..],
+            "the stand-in gateway of the end-to-end tests",
+        ),
         (&packages::LOAD[..], "the bench's load"),
     ];
     let installed = needed
