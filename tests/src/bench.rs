@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use tokio::time::Instant;
 
 use crate::kernel::{Turn, require_kernel};
 use crate::tls;
@@ -136,8 +137,9 @@ pub async fn run(options: &Options, cpus: Cpus) -> anyhow::Result<()> {
         if !options.only.is_empty() && !options.only.contains(&row) {
             continue;
         }
-        println!("measuring: {}", row.title());
         let _turn = turn()?;
+        println!("measuring: {}", row.title());
+        let began = Instant::now();
         let measured = match row {
             Row::Plain => rows::plain::measure(&bench, &mut report).await,
             Row::Tls => rows::tls::measure(&bench, &mut report).await,
@@ -146,6 +148,7 @@ pub async fn run(options: &Options, cpus: Cpus) -> anyhow::Result<()> {
             Row::Completeness => rows::completeness::measure(&bench, &mut report).await,
         };
         measured.with_context(|| format!("row {}", row.title()))?;
+        println!("           it took {} s", began.elapsed().as_secs());
     }
     println!("\n{}", report.table());
     anyhow::ensure!(!report.is_empty(), "nothing was measured");

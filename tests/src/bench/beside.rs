@@ -86,15 +86,6 @@ pub enum Running {
     Tracer(Process),
 }
 
-/// What kongtap says of itself at one moment.
-#[derive(Clone, Debug)]
-pub struct Reading {
-    /// CPU time of the thread that reads the ring.
-    pub reader: Duration,
-    /// `/status`
-    pub status: Value,
-}
-
 impl Companions {
     /// With this kongtap.
     ///
@@ -158,20 +149,28 @@ impl Companions {
 }
 
 impl Running {
-    /// What kongtap says now; `None` of the others.
+    /// What kongtap says of itself now; `None` of the others.
     ///
     /// # Errors
     /// When it does not answer.
-    pub async fn reading(&mut self) -> anyhow::Result<Option<Reading>> {
+    pub async fn status(&self) -> anyhow::Result<Option<Value>> {
         match self {
             Self::Kongtap(kongtap) => {
                 let (code, status) = get_json(kongtap.listen(), "/status", None).await?;
                 ensure!(code == 200, "/status answered {code}");
-                Ok(Some(Reading {
-                    reader: cpu::of_thread(kongtap.process().pid(), READER)?,
-                    status,
-                }))
+                Ok(Some(status))
             }
+            Self::Nobody | Self::Tracer(_) => Ok(None),
+        }
+    }
+
+    /// CPU time of kongtap's thread that reads the ring.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn reader(&mut self) -> anyhow::Result<Option<Duration>> {
+        match self {
+            Self::Kongtap(kongtap) => cpu::of_thread(kongtap.process().pid(), READER).map(Some),
             Self::Nobody | Self::Tracer(_) => Ok(None),
         }
     }

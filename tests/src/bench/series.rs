@@ -9,11 +9,12 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::beside::{Beside, Companions, Reading, Running};
+use super::beside::{Beside, Companions, Running};
 use super::cpu;
 use super::figures::{Taken, above_base, number};
 use super::load::Load;
 use super::stage::Stage;
+use crate::wait::eventually;
 
 /// One case.
 #[derive(Clone, Debug)]
@@ -180,45 +181,57 @@ async fn under_load(stage: &Stage, running: &mut Running, load: Load, pace: Pace
     let mut counter = stage.counter().await?;
     let mut wrk = load.start(stage)?;
     sleep(pace.lead_in).await;
-    let reading = running.reading().await?;
-    // The question for the count is outside of the time that is measured, on both ends.
+    let status = running.status().await?;
+    // The questions are outside of the time that is measured, on both ends.
     let requests = counter.requests().await?;
-    let (began, cpu) = (Instant::now(), cpu::of_process(stage.worker())?);
+    let (began, cpu, reader) = (
+        Instant::now(),
+        cpu::of_process(stage.worker())?,
+        running.reader()?,
+    );
     sleep(pace.window).await;
     let cpu = cpu::of_process(stage.worker())?.saturating_sub(cpu);
+    let reader_after = running.reader()?;
     let lasted = began.elapsed().as_secs_f64();
     let exchanges = counter.requests().await?.saturating_sub(requests);
-    let watched = match (reading, running.reading().await?) {
-        (Some(before), Some(after)) => Some(watched(&before, &after, exchanges)?),
-        (None, _) | (_, None) => None,
-    };
     wrk.require_running()?;
-    drop(wrk);
     ensure!(exchanges > 1, "no exchange came through");
     let (cpu, count) = (cpu.as_secs_f64(), number(exchanges));
+    let kongtap = match (status, reader, reader_after) {
+        (Some(before), Some(reader), Some(after)) => Some(Watched {
+            reader_us: after.saturating_sub(reader).as_secs_f64() / count * 1e6,
+            lost_bytes: lost(running, &before).await?,
+        }),
+        _ => None,
+    };
+    drop(wrk);
     Ok(Window {
         cost_us: cpu / count * 1e6,
         rate: count / lasted,
         busy: cpu / lasted,
-        kongtap: watched,
+        kongtap,
         hits: None,
         exchanges,
     })
 }
 
-fn watched(before: &Reading, after: &Reading, exchanges: u64) -> anyhow::Result<Watched> {
-    let grown = |pointer| sum(&after.status, pointer).saturating_sub(sum(&before.status, pointer));
-    ensure!(
-        grown("/bytes/seen") > 0,
-        "kongtap saw nothing of the gateway: {}",
-        after.status
-    );
-    let reader = after.reader.saturating_sub(before.reader);
-    Ok(Watched {
-        reader_us: reader.as_secs_f64() / number(exchanges) * 1e6,
-        lost_bytes: grown("/bytes/lost"),
+/// Bytes lost since `before`. kongtap looks at the kernel's counters a few times a second: that it sees the gateway at all is
+/// waited for, since a figure would otherwise be one of nothing.
+async fn lost(running: &Running, before: &Value) -> anyhow::Result<u64> {
+    eventually("kongtap to see the gateway", SEES, async || {
+        let after = running.status().await.map_err(|error| format!("{error:#}"))?;
+        let after = after.unwrap_or_default();
+        let grown = |pointer| sum(&after, pointer).saturating_sub(sum(before, pointer));
+        match grown("/bytes/seen") {
+            0 => Err("no byte was seen in the window".to_owned()),
+            _ => Ok(grown("/bytes/lost")),
+        }
     })
+    .await
 }
+
+/// How long kongtap may take to show that it sees a gateway under load.
+const SEES: Duration = Duration::from_secs(5);
 
 /// A number of the document, or the sum of an object's numbers; nothing there is 0.
 #[must_use]

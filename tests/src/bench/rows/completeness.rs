@@ -38,8 +38,8 @@ pub async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
         bodies: Bodies::On,
     };
     let (stage, companions) = (&bench.stage, &bench.companions);
-    let mut running = companions.start(stage, &Beside::Kongtap(setting)).await?;
-    let outcome = at_full_speed(bench, &mut running).await;
+    let running = companions.start(stage, &Beside::Kongtap(setting)).await?;
+    let outcome = at_full_speed(bench, &running).await;
     running.end().await?;
     let (taken, status) = outcome?;
 
@@ -101,15 +101,15 @@ struct Counts {
     busy: f64,
 }
 
-async fn at_full_speed(bench: &Bench, running: &mut Running) -> anyhow::Result<(Counts, Value)> {
+async fn at_full_speed(bench: &Bench, running: &Running) -> anyhow::Result<(Counts, Value)> {
     let worker = bench.stage.worker();
     let before = cpu::of_process(worker)?;
     let counted = LOAD.run(&bench.stage, bench.seconds).await?;
     let busy = cpu::of_process(worker)?.saturating_sub(before);
     let mut last = None;
     let status = eventually("kongtap to finish what it has", SETTLE, async || {
-        let reading = running.reading().await.map_err(|error| format!("{error:#}"))?;
-        let status = reading.map(|reading| reading.status).unwrap_or_default();
+        let status = running.status().await.map_err(|error| format!("{error:#}"))?;
+        let status = status.unwrap_or_default();
         let progress = ["/bytes/seen", "/bytes/read", "/exchanges/seen"].map(|part| sum(&status, part));
         let is_read = sum(&status, "/bytes/read") == sum(&status, "/bytes/copied");
         let is_joined = sum(&status, "/joins/waiting") == 0;
