@@ -4,6 +4,7 @@
 //! In: the paths of the `kongtap` and `kongtap-inspector` programs. Out: reports of sent against received.
 //! Absent: any code of kongtap's own; the lab sees it as its users do, from outside.
 
+pub mod bench;
 pub mod client;
 pub mod compare;
 pub mod gateway;

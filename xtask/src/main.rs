@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod bench;
 mod ebpf;
 mod packages;
 mod run;
@@ -22,6 +23,8 @@ enum Verb {
     Run(run::Arguments),
     /// Install what the tests need, then run every check and test.
     Test(test::Arguments),
+    /// Measure what capturing costs.
+    Bench(bench::Arguments),
     /// Build the eBPF object into `ebpf/prebuilt/`.
     Ebpf(ebpf::Arguments),
     /// Check file sizes, invariants and documentation.
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let outcome = match Verb::parse() {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Ebpf(arguments) => ebpf::run(&arguments),
         Verb::Tidy(arguments) => tidy::run(&arguments),
     };

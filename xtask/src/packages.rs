@@ -12,6 +12,10 @@ use anyhow::{Context as _, bail};
 
 /// For the stand-in gateway.
 pub(crate) const GATEWAY: [&str; 2] = ["nginx", "libnginx-mod-http-lua"];
+/// For making load.
+pub(crate) const LOAD: [&str; 1] = ["wrk"];
+/// For the bench's comparisons.
+pub(crate) const TRACER: [&str; 1] = ["bpftrace"];
 /// For building the eBPF object from source with Debian's compiler.
 pub(crate) const EBPF: [&str; 7] = [
     "rustc-web",

@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
 
 /// Runs the verb. Comes back only when something is missing.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    require_machine()?;
+    require_machine("cargo xtask run")?;
     let needs_stand_in = arguments.admin_url.is_none() && arguments.pid.is_none();
     if needs_stand_in {
         packages::require(&packages::GATEWAY, "the gateway of the lab")?;
@@ -112,14 +112,14 @@ fn passed_on(arguments: &Arguments) -> Vec<String> {
 }
 
 /// Probes need Linux and the right to load them.
-fn require_machine() -> anyhow::Result<()> {
+pub(crate) fn require_machine(again: &str) -> anyhow::Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("kongtap watches a gateway through the Linux kernel: run this on Linux");
     }
     if !packages::is_root() && !packages::has_capabilities(&CAPABILITIES) {
         bail!(
             "loading probes into the kernel takes root, or CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN and CAP_SYS_PTRACE. Run\n    \
-             sudo -E env \"PATH=$PATH\" cargo xtask run"
+             sudo -E env \"PATH=$PATH\" {again}"
         );
     }
     Ok(())
@@ -131,7 +131,7 @@ pub(crate) fn cargo() -> std::ffi::OsString {
 }
 
 /// Where cargo puts what it builds.
-fn target_directory(root: &std::path::Path) -> PathBuf {
+pub(crate) fn target_directory(root: &std::path::Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |directory| root.join(directory))
 }
 

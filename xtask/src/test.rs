@@ -160,7 +160,17 @@ fn run_step(step: Step, root: &Path) -> anyhow::Result<Done> {
 }
 
 fn install() -> anyhow::Result<Done> {
-    match packages::require(&packages::GATEWAY, "the stand-in gateway of the end-to-end tests") {
+    let needed = [
+        (
+            &packages::GATEWAY[..],
+            "the stand-in gateway of the end-to-end tests",
+        ),
+        (&packages::LOAD[..], "the bench's load"),
+    ];
+    let installed = needed
+        .into_iter()
+        .try_for_each(|(names, purpose)| packages::require(names, purpose));
+    match installed {
         Ok(()) => Ok(Done::Passed(Counts::default())),
         Err(error) if !packages::is_root() => Ok(Done::Skipped(format!("{error:#}"))),
         Err(error) => Err(error),
