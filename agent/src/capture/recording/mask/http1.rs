@@ -9,7 +9,7 @@ use super::MASK;
 use super::body::Body;
 use super::lines::Lines;
 use super::names::Names;
-use crate::http::detect::{Detection, detect_joining};
+use crate::http::detect::{DETECTION_BYTES, Detection, detect_joining, is_part_of_a_known_start};
 use crate::http::h1::Side;
 use crate::http::h1::framing::{self, Framing};
 use crate::http::h1::head::{HeadEnd, find_end, parse_request, parse_response};
@@ -65,6 +65,15 @@ enum State {
     Lost,
 }
 
+/// Where a direction is that has lost its place.
+enum Place {
+    Unknown,
+    /// Perhaps at the beginning of a head.
+    MayBe,
+    /// At the beginning of a head; so much of it came before.
+    Head(Vec<u8>),
+}
+
 /// What a head says of what follows it.
 enum After {
     Head,
@@ -91,9 +100,19 @@ impl Http1 {
 
     /// Masks the bytes of one record; answers how many were masked.
     pub(super) fn mask(&mut self, side: Side, bytes: &mut [u8], names: &Names) -> u64 {
-        if matches!(self.half(side).state, State::Lost) && !self.find_place(side, bytes) {
-            return blacken(bytes);
+        if matches!(self.half(side).state, State::Lost) {
+            match self.find_place(side, bytes) {
+                Place::Unknown => return blacken(bytes),
+                Place::MayBe => return 0,
+                Place::Head(mut before) => {
+                    self.follow(side, &mut before, names);
+                }
+            }
         }
+        self.follow(side, bytes, names)
+    }
+
+    fn follow(&mut self, side: Side, bytes: &mut [u8], names: &Names) -> u64 {
         let mut masked = 0;
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -133,8 +152,7 @@ impl Http1 {
     pub(super) fn hole(&mut self, side: Side, mut hole: u64) {
         while hole > 0 && !self.opaque {
             match &mut self.half_mut(side).state {
-                State::Lost => return,
-                State::Head => {
+                State::Lost | State::Head => {
                     self.lose_place(side);
                     return;
                 }
@@ -273,15 +291,28 @@ impl Http1 {
     }
 
     /// Whether a record begins like a head, from which `side` can be followed again.
-    fn find_place(&mut self, side: Side, bytes: &[u8]) -> bool {
-        let found = matches!(
-            (side, detect_joining(bytes)),
+    fn find_place(&mut self, side: Side, bytes: &[u8]) -> Place {
+        let half = self.half_mut(side);
+        let before = half.head.len();
+        let mut seen = std::mem::take(&mut half.head);
+        seen.extend_from_slice(bytes);
+        let detection = detect_joining(&seen);
+        let is_head = matches!(
+            (side, detection),
             (Side::Request, Detection::Request) | (Side::Response, Detection::Response)
         );
-        if found {
-            self.half_mut(side).begin_head();
+        if is_head {
+            half.begin_head();
+            seen.truncate(before);
+            return Place::Head(seen);
         }
-        found
+        // The parser waits for more. It is shown no more than the beginning of a word that everybody knows.
+        if detection == Detection::Undecided && seen.len() < DETECTION_BYTES && is_part_of_a_known_start(&seen)
+        {
+            half.head = seen;
+            return Place::MayBe;
+        }
+        Place::Unknown
     }
 
     fn lose_place(&mut self, side: Side) {
