@@ -13,10 +13,10 @@ use super::{AppError, stop_signal};
 use crate::capture::event::CaptureEvent;
 use crate::capture::reader::BatchSink;
 use crate::capture::recording::mask::names::Names;
-use crate::capture::recording::tape::Tape;
+use crate::capture::recording::tape::{Finished, Tape};
 use crate::capture::recording::writer::Writer;
 use crate::capture::recording::{
-    ByteOrder, Counts, Ended, Header, RecordedGateway, RecordingError, Redacted, Trailer, kernel_release,
+    ByteOrder, Counts, Ended, Header, RecordedGateway, RecordingError, Redacted, Trailer, kernel_version,
 };
 use crate::capture::session::{CaptureStatus, Session};
 use crate::cli::RecordArgs;
@@ -134,16 +134,19 @@ async fn finish(
     let status = Arc::clone(session.status());
     let stopping = tokio::task::spawn_blocking(move || {
         session.stop();
-        let was_full = tape.is_over();
-        tape.finish().map(|file| (file, was_full))
+        tape.finish()
     });
     let stopped = stopping.await.map_err(|error| AppError::Os {
         action: "end the recording",
         source: io::Error::other(error),
     })?;
-    let ((writer, counts), was_full) = stopped?;
+    let Finished {
+        writer,
+        counts,
+        is_full,
+    } = stopped?;
     // The bound may have been reached while the probes came off.
-    let ended = if was_full { Ended::Full } else { ended };
+    let ended = if is_full { Ended::Full } else { ended };
     let trailer = trailer(ended, counts, &status.load());
     let bytes = writer.finish(&trailer)?;
     tell(&trailer, bytes, arguments);
@@ -156,7 +159,7 @@ fn header(redaction: Redacted, facts: Option<&GatewayFacts>) -> Header {
         byte_order: ByteOrder::default(),
         boot_unix_ns: WallClock::of_this_host().boot_unix_ns,
         recorded_by: format!("kongtap {}", env!("CARGO_PKG_VERSION")),
-        kernel: kernel_release(),
+        kernel: kernel_version(),
         redaction,
         gateway: RecordedGateway {
             version: facts.map(|facts| facts.version.clone()),

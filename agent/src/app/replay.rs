@@ -206,3 +206,6 @@ fn feed<R: BufRead, S: Sink>(
     read.passed_over = recording.passed_over();
     Ok((end, read))
 }
+
+#[cfg(test)]
+mod tests;

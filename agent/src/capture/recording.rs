@@ -56,7 +56,7 @@ pub struct Header {
     pub boot_unix_ns: u64,
     /// kongtap's version.
     pub recorded_by: String,
-    /// The recorded host's kernel release.
+    /// The recorded host's kernel.
     #[serde(default)]
     pub kernel: String,
     /// What was done about credentials.
@@ -212,11 +212,12 @@ pub enum RecordingError {
     ByteOrder,
 }
 
-/// The running kernel's release, such as `6.18.5`; empty where `/proc` does not say.
+/// The running kernel's version, such as `6.18.5`; empty where `/proc` does not say.
 #[must_use]
-pub fn kernel_release() -> String {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
-    release.map_or_else(|_| String::new(), |text| text.trim().to_owned())
+pub fn kernel_version() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let is_version = |c: &char| c.is_ascii_digit() || *c == '.';
+    release.chars().take_while(is_version).collect()
 }
 
 /// Header and payload of a record, without what its size class left over.

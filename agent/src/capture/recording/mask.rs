@@ -161,7 +161,9 @@ impl Masker {
 
     /// Hands over the first `bytes` of the payload in `self.record`, and the length of the rest.
     fn leave_out(&mut self, header: &mut RecordHeader, bytes: usize, mut keep: impl FnMut(&[u8])) {
-        let part = u32::try_from(bytes).unwrap_or(u32::MAX).min(header.captured_bytes);
+        let part = u32::try_from(bytes)
+            .unwrap_or(u32::MAX)
+            .min(header.captured_bytes);
         self.counts.left_out_bytes += u64::from(header.captured_bytes - part);
         let (pos, call) = (header.pos_bytes, header.call_bytes);
         if part > 0 {

@@ -27,8 +27,19 @@ const QUEUED_BYTES: u64 = 64 << 20;
 /// A recording that runs.
 #[derive(Debug)]
 pub struct Tape {
-    thread: JoinHandle<Result<(Writer, Counts), RecordingError>>,
+    thread: JoinHandle<Result<Finished, RecordingError>>,
     shared: Arc<Shared>,
+}
+
+/// A recording whose records are all in the file.
+#[derive(Debug)]
+pub struct Finished {
+    /// The file, for its trailer.
+    pub writer: Writer,
+    /// What is in it.
+    pub counts: Counts,
+    /// Whether its bound ended it.
+    pub is_full: bool,
 }
 
 /// What both sides of the queue know.
@@ -47,10 +58,7 @@ impl Tape {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(
-        writer: Writer,
-        names: Option<Arc<ArcSwap<Names>>>,
-    ) -> Result<(Self, Tap), RecordingError> {
+    pub fn start(writer: Writer, names: Option<Arc<ArcSwap<Names>>>) -> Result<(Self, Tap), RecordingError> {
         let shared = Arc::new(Shared::default());
         let (sender, receiver) = sync_channel(QUEUED_RECORDS);
         let in_thread = Arc::clone(&shared);
@@ -72,26 +80,17 @@ impl Tape {
         self.shared.over.notified().await;
     }
 
-    /// Whether that is so.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.shared.is_over.load(Ordering::Relaxed)
-    }
-
     /// Waits for what is queued to be written, and gives the file back to be finished. The tap must have been dropped.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn finish(self) -> Result<(Writer, Counts), RecordingError> {
+    pub fn finish(self) -> Result<Finished, RecordingError> {
         let ended = self.thread.join();
         let panicked = |_| RecordingError::Thread(std::io::Error::other("the recorder panicked"));
-        let (writer, counts) = ended.map_err(panicked)??;
-        let counts = Counts {
-            dropped_records: self.shared.dropped_records.load(Ordering::Relaxed),
-            dropped_bytes: self.shared.dropped_bytes.load(Ordering::Relaxed),
-            ..counts
-        };
-        Ok((writer, counts))
+        let mut finished = ended.map_err(panicked)??;
+        finished.counts.dropped_records = self.shared.dropped_records.load(Ordering::Relaxed);
+        finished.counts.dropped_bytes = self.shared.dropped_bytes.load(Ordering::Relaxed);
+        Ok(finished)
     }
 }
 
@@ -130,16 +129,16 @@ fn write(
     names: Option<&ArcSwap<Names>>,
     records: &Receiver<Vec<u8>>,
     shared: &Shared,
-) -> Result<(Writer, Counts), RecordingError> {
+) -> Result<Finished, RecordingError> {
     let mut masker = Masker::new();
-    loop {
+    let is_full = loop {
         let record = match records.try_recv() {
             Ok(record) => record,
-            Err(TryRecvError::Disconnected) => break,
+            Err(TryRecvError::Disconnected) => break false,
             Err(TryRecvError::Empty) => {
                 // What has come is in the file before the next is waited for: a kill loses none of it.
                 writer.flush()?;
-                let Ok(record) = records.recv() else { break };
+                let Ok(record) = records.recv() else { break false };
                 record
             }
         };
@@ -155,9 +154,9 @@ fn write(
             }),
         }
         if outcome? == Written::Full {
-            break;
+            break true;
         }
-    }
+    };
     writer.flush()?;
     let (records, payload_bytes) = writer.counts();
     let counts = Counts {
@@ -166,5 +165,9 @@ fn write(
         mask: masker.counts(),
         ..Counts::default()
     };
-    Ok((writer, counts))
+    Ok(Finished {
+        writer,
+        counts,
+        is_full,
+    })
 }

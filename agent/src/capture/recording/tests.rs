@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::mask::names::Names;
 use super::reader::{Next, Reader};
-use super::tape::Tape;
+use super::tape::{Finished, Tape};
 use super::writer::{Writer, Written};
 use super::{
     ByteOrder, Counts, Ended, Header, RecordingError, SMALLEST_LIMIT_BYTES, TRAILER_LIMIT_BYTES, Trailer,
@@ -92,10 +92,17 @@ fn the_bound_holds_for_the_whole_file() {
         records += 1;
     }
     assert!(records > 900, "{records}");
-    assert_eq!(writer.push(&record(b"", 0)).unwrap(), Written::Yes, "a smaller one still fits");
+    assert_eq!(
+        writer.push(&record(b"", 0)).unwrap(),
+        Written::Yes,
+        "a smaller one still fits"
+    );
     let bytes = writer.finish(&trailer()).unwrap();
     let most = u64::from(TRAILER_LIMIT_BYTES) + 2000;
-    assert!((SMALLEST_LIMIT_BYTES - most..=SMALLEST_LIMIT_BYTES).contains(&bytes), "{bytes}");
+    assert!(
+        (SMALLEST_LIMIT_BYTES - most..=SMALLEST_LIMIT_BYTES).contains(&bytes),
+        "{bytes}"
+    );
 }
 
 #[test]
@@ -150,9 +157,18 @@ fn items_of_later_versions_are_passed_over() {
 #[test]
 fn other_files_and_other_layouts_are_refused() {
     let read = |bytes: &[u8]| Reader::of(Cursor::new(bytes.to_vec())).map(|(header, _)| header);
-    assert!(matches!(read(b"something else"), Err(RecordingError::NotARecording)));
-    assert!(matches!(read(b"kongtap-recording 1\n{}\n"), Err(RecordingError::NotARecording)));
-    assert!(matches!(read(b"kongtap-recording 2\n{}\n"), Err(RecordingError::Header(_))));
+    assert!(matches!(
+        read(b"something else"),
+        Err(RecordingError::NotARecording)
+    ));
+    assert!(matches!(
+        read(b"kongtap-recording 1\n{}\n"),
+        Err(RecordingError::NotARecording)
+    ));
+    assert!(matches!(
+        read(b"kongtap-recording 2\n{}\n"),
+        Err(RecordingError::Header(_))
+    ));
     let with = |header: &Header| {
         let line = serde_json::to_string(header).unwrap();
         read(format!("kongtap-recording 2\n{line}\n").as_bytes())
@@ -164,7 +180,10 @@ fn other_files_and_other_layouts_are_refused() {
         ByteOrder::Little => ByteOrder::Big,
         ByteOrder::Big => ByteOrder::Little,
     };
-    let other = Header { byte_order, ..header() };
+    let other = Header {
+        byte_order,
+        ..header()
+    };
     assert!(matches!(with(&other), Err(RecordingError::ByteOrder)));
 }
 
@@ -176,10 +195,20 @@ fn a_tape_writes_what_it_is_offered_and_says_when_it_is_full() {
         tap(&record(&[b'a'; 1000], 8));
     }
     drop(tap);
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(tape.over());
-    assert!(tape.is_over());
-    let (writer, counts) = tape.finish().unwrap();
-    assert_eq!((counts.dropped_records, counts.payload_bytes), (0, counts.records * 1000));
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(tape.over());
+    let Finished {
+        writer,
+        counts,
+        is_full,
+    } = tape.finish().unwrap();
+    assert!(is_full);
+    assert_eq!(
+        (counts.dropped_records, counts.payload_bytes),
+        (0, counts.records * 1000)
+    );
     assert!(counts.records > 900 && counts.records < 1100, "{counts:?}");
     writer.finish(&trailer()).unwrap();
 }
@@ -199,8 +228,20 @@ fn a_tape_with_names_masks() {
     unknown[0] = 77;
     tap(&unknown);
     drop(tap);
-    let (writer, counts) = tape.finish().unwrap();
-    assert_eq!((counts.records, counts.mask.masked_bytes, counts.mask.unknown_records), (1, 8, 1));
+    let Finished {
+        writer,
+        counts,
+        is_full,
+    } = tape.finish().unwrap();
+    assert!(!is_full);
+    assert_eq!(
+        (
+            counts.records,
+            counts.mask.masked_bytes,
+            counts.mask.unknown_records
+        ),
+        (1, 8, 1)
+    );
     writer.finish(&trailer()).unwrap();
     let bytes = fs::read(&path).unwrap();
     assert!(!bytes.windows(6).any(|part| part == b"secret"));

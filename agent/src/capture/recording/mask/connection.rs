@@ -189,9 +189,7 @@ impl Connection {
                         http.mask(Side::Request, &mut seen, names);
                         self.begin(direction, http, bytes, names)
                     }
-                    Detection::Http2 => {
-                        self.leave_out_http2(bytes, HTTP2_MARK_BYTES.saturating_sub(before))
-                    }
+                    Detection::Http2 => self.leave_out_http2(bytes, HTTP2_MARK_BYTES.saturating_sub(before)),
                     Detection::Tls => {
                         self.give_up(LeftOut::NotHttp, bytes, TLS_MARK_BYTES.saturating_sub(before))
                     }

@@ -307,7 +307,9 @@ impl Http1 {
             return Place::Head(seen);
         }
         // The parser waits for more. It is shown no more than the beginning of a word that everybody knows.
-        if detection == Detection::Undecided && seen.len() < DETECTION_BYTES && is_part_of_a_known_start(&seen)
+        if detection == Detection::Undecided
+            && seen.len() < DETECTION_BYTES
+            && is_part_of_a_known_start(&seen)
         {
             half.head = seen;
             return Place::MayBe;

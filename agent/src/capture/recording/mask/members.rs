@@ -99,9 +99,16 @@ impl Value {
         let Self { depth, token } = self;
         let go = |depth, token| Some(Self { depth, token });
         // A value that was a single token has ended with it.
-        let after_token = |depth| (depth > 0).then_some(Self { depth, token: Token::None });
+        let after_token = |depth| {
+            (depth > 0).then_some(Self {
+                depth,
+                token: Token::None,
+            })
+        };
         match (token, byte) {
-            (Token::String { escaped: true }, _) => (go(depth, Token::String { escaped: false }), Fate::Hidden),
+            (Token::String { escaped: true }, _) => {
+                (go(depth, Token::String { escaped: false }), Fate::Hidden)
+            }
             (Token::String { .. }, b'"') => (after_token(depth), Fate::Shown),
             (Token::String { .. }, _) => {
                 let escaped = byte == b'\\';

@@ -155,7 +155,12 @@ fn shape(exchange: &Exchange) -> impl PartialEq + std::fmt::Debug + use<> {
         )
     });
     let response = exchange.response.as_ref().map(|response| {
-        let names: Vec<Bytes> = response.headers.0.iter().map(|field| field.name.clone()).collect();
+        let names: Vec<Bytes> = response
+            .headers
+            .0
+            .iter()
+            .map(|field| field.name.clone())
+            .collect();
         (
             response.status,
             names,
@@ -180,7 +185,11 @@ fn check(requests: &str, expected: &str) {
             expected.as_bytes().escape_ascii().to_string(),
             "pieces of {piece}"
         );
-        let masked = requests.bytes().zip(expected.bytes()).filter(|(a, b)| a != b).count();
+        let masked = requests
+            .bytes()
+            .zip(expected.bytes())
+            .filter(|(a, b)| a != b)
+            .count();
         assert!(counts.masked_bytes >= u64::try_from(masked).unwrap());
     }
 }
@@ -273,7 +282,10 @@ fn secret_members_of_json_are_masked_and_it_stays_json() {
         r#"{"url":"http://h/?apikey=xxxx&c=1","authorization":"xxxxxxx"}"#,
     );
     // No JSON, or half of it: nothing is lost on the way to the next member.
-    check_json(r#"it"s {"apikey":"k"} {"jwt":abc}"#, r#"it"s {"apikey":"x"} {"jwt":xxx}"#);
+    check_json(
+        r#"it"s {"apikey":"k"} {"jwt":abc}"#,
+        r#"it"s {"apikey":"x"} {"jwt":xxx}"#,
+    );
     check_json(r#"{"apikey":truth,"jwt":"#, r#"{"apikey":truxx,"jwt":"#);
 }
 
@@ -350,16 +362,34 @@ fn what_cannot_be_masked_is_left_out_by_length() {
             let (out, seen) = mask(&input);
             let text = stream(&out, IN);
             let (shown, hidden) = text.split_at(kept.len());
-            assert_eq!(shown.escape_ascii().to_string(), kept.as_bytes().escape_ascii().to_string());
-            assert!(hidden.iter().all(|byte| matches!(byte, b'#' | b'x')), "{}", text.escape_ascii());
+            assert_eq!(
+                shown.escape_ascii().to_string(),
+                kept.as_bytes().escape_ascii().to_string()
+            );
+            assert!(
+                hidden.iter().all(|byte| matches!(byte, b'#' | b'x')),
+                "{}",
+                text.escape_ascii()
+            );
             assert_eq!(text.len(), stream(&input, IN).len());
-            let connections = (seen.http2_connections, seen.upgraded_connections, seen.not_http_connections);
+            let connections = (
+                seen.http2_connections,
+                seen.upgraded_connections,
+                seen.not_http_connections,
+            );
             assert_eq!(connections, counts, "pieces of {piece}");
             assert!(seen.left_out_bytes > 0);
         }
     }
     let http2 = "PRI * HTTP/2.0\r\n";
-    check(&[data(IN, format!("{http2}\r\nSM\r\n\r\nframes with secrets")), data(OUT, "frames")], http2, (1, 0, 0));
+    check(
+        &[
+            data(IN, format!("{http2}\r\nSM\r\n\r\nframes with secrets")),
+            data(OUT, "frames"),
+        ],
+        http2,
+        (1, 0, 0),
+    );
     let upgrade = "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
     let moves = [
         data(IN, upgrade),
@@ -367,8 +397,16 @@ fn what_cannot_be_masked_is_left_out_by_length() {
         data(IN, "secret frame"),
     ];
     check(&moves, upgrade, (0, 1, 0));
-    check(&[data(IN, "\x16\x03\x01ciphertext"), data(IN, "more of it")], "\x16\x03", (0, 0, 1));
-    check(&[data(IN, "*2 AUTH secret"), data(IN, "more of it")], "", (0, 0, 1));
+    check(
+        &[data(IN, "\x16\x03\x01ciphertext"), data(IN, "more of it")],
+        "\x16\x03",
+        (0, 0, 1),
+    );
+    check(
+        &[data(IN, "*2 AUTH secret"), data(IN, "more of it")],
+        "",
+        (0, 0, 1),
+    );
 }
 
 #[test]
@@ -405,15 +443,43 @@ fn message() -> impl Strategy<Value = String> {
         let json = "Content-Type: application/json\r\n";
         let word = plain.replace(' ', "");
         let (target, fields, body) = match place {
-            0 => (String::new(), format!("AuthoriZation: Bearer {secret}\r\n"), plain),
+            0 => (
+                String::new(),
+                format!("AuthoriZation: Bearer {secret}\r\n"),
+                plain,
+            ),
             1 => (format!("?a={word}&apikey={secret}"), String::new(), plain),
-            2 => (String::new(), format!("Cookie: a={word}; session={secret}\r\n"), plain),
-            3 => (String::new(), form.to_owned(), format!("a={word}&password={secret}&b={word}")),
+            2 => (
+                String::new(),
+                format!("Cookie: a={word}; session={secret}\r\n"),
+                plain,
+            ),
+            3 => (
+                String::new(),
+                form.to_owned(),
+                format!("a={word}&password={secret}&b={word}"),
+            ),
             4 => (String::new(), form.to_owned(), format!("apikey={secret}")),
-            5 => (String::new(), json.to_owned(), format!("{{\"a\":\"{plain}\",\"jwt\": \"{secret}\"}}")),
-            6 => (String::new(), format!("apikey: {secret}\r\n {secret}\r\nX: {plain}\r\n"), String::new()),
-            7 => (String::new(), String::new(), format!("{plain}\nauthorization: {secret}\n{plain}")),
-            _ => (String::new(), format!("Referer: http://h/{word}?apikey={secret}\r\n"), plain),
+            5 => (
+                String::new(),
+                json.to_owned(),
+                format!("{{\"a\":\"{plain}\",\"jwt\": \"{secret}\"}}"),
+            ),
+            6 => (
+                String::new(),
+                format!("apikey: {secret}\r\n {secret}\r\nX: {plain}\r\n"),
+                String::new(),
+            ),
+            7 => (
+                String::new(),
+                String::new(),
+                format!("{plain}\nauthorization: {secret}\n{plain}"),
+            ),
+            _ => (
+                String::new(),
+                format!("Referer: http://h/{word}?apikey={secret}\r\n"),
+                plain,
+            ),
         };
         let length = body.len();
         let (framing, body) = match (chunked, length) {
