@@ -193,7 +193,7 @@ fn feed<R: BufRead, S: Sink>(
         };
         now = now.max(event.at());
         // What waited too long before this event came must not see it.
-        let due = *next_sweep.get_or_insert(now.plus_ns(SWEEP_NS));
+        let due = *next_sweep.get_or_insert_with(|| now.plus_ns(SWEEP_NS));
         if due <= now {
             let missed = now.ns_since(due) / SWEEP_NS * SWEEP_NS;
             let last = due.plus_ns(missed);

@@ -1,7 +1,7 @@
 //! Reading a recording: any bytes give records, or say that they are none.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
 
 use kongtap_common::record::ABI;
