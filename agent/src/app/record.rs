@@ -210,7 +210,7 @@ fn announce(redaction: Redacted, arguments: &RecordArgs) {
         ),
         Redacted::No => tracing::warn!(
             %file,
-            "Recording WITHOUT REDACTION: the file holds traffic in the clear, passwords, keys and cookies included. Treat it as one."
+            "Recording WITHOUT REDACTION: the file holds traffic in the clear, passwords, keys and cookies included."
         ),
     }
 }

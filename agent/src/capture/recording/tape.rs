@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
@@ -105,8 +105,10 @@ impl Shared {
         let queued = self.queued_bytes.load(Ordering::Relaxed).saturating_add(length);
         if queued <= QUEUED_BYTES {
             self.queued_bytes.fetch_add(length, Ordering::Relaxed);
-            if sender.try_send(record.to_vec()).is_ok() {
-                return;
+            match sender.try_send(record.to_vec()) {
+                // The recording ended this very moment.
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+                Err(TrySendError::Full(_)) => {}
             }
             self.queued_bytes.fetch_sub(length, Ordering::Relaxed);
         }
