@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::capture::recording::SMALLEST_LIMIT_BYTES;
 use crate::config::{self, Config, ConfigError, SocketCapture};
 
 /// Watch a running Kong gateway and ship its exchanges to a Runscope endpoint, without touching the gateway.
@@ -66,7 +67,7 @@ pub enum Verb {
     /// Say what is found and what is missing, and what to do about it.
     #[command(after_help = EXIT_CODES)]
     Doctor(DoctorArgs),
-    /// Write what the probes see into a file, for `replay`. It holds traffic in the clear.
+    /// Write what the probes see into a file, for `replay`, with credentials masked.
     #[command(after_help = EXIT_CODES)]
     Record(RecordArgs),
     /// Run a recording through the whole pipeline, without root, and print the messages.
@@ -128,9 +129,13 @@ pub struct RecordArgs {
     /// Stop after so many seconds. Without it: at Ctrl-C.
     #[arg(long, value_name = "SECONDS")]
     pub seconds: Option<u64>,
-    /// Stop when the file has grown to so many bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    /// Stop before the file grows beyond so many bytes; at least 1 MiB.
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30,
+          value_parser = clap::value_parser!(u64).range(SMALLEST_LIMIT_BYTES..))]
     pub max_bytes: u64,
+    /// Keep everything as it is on the wire: credentials, cookies, and connections that cannot be masked (HTTP/2, WebSocket).
+    #[arg(long)]
+    pub no_redact: bool,
 }
 
 /// `kongtap replay`

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use kongtap::app::{self, AppError, record, replay, setup};
+use kongtap::capture::recording::Redacted;
 use kongtap::cli::exit::Exit;
 use kongtap::cli::{Cli, DoctorArgs, RecordArgs, ReplayArgs, Verb, WatchArgs, environment};
 use kongtap::config::Config;
@@ -147,20 +148,53 @@ async fn replay_verb(arguments: &ReplayArgs) -> ExitCode {
     };
     match replay::replay(&config, arguments).await {
         Ok(replayed) => {
-            tracing::info!(
-                records = replayed.records,
-                undecodable = replayed.undecodable,
-                seen = replayed.ledger.seen,
-                written = replayed.ledger.shipped,
-                "Replayed."
-            );
-            if replayed.damaged {
-                tracing::warn!("The recording breaks off; what came before it is complete.");
-            }
+            tell_of(&replayed);
             Exit::Ok.into()
         }
         Err(replay::ReplayError::App(error)) => outcome(Err(error)),
         Err(error) => fail(Exit::Failed, [chain(&error)]),
+    }
+}
+
+/// Says what was read, and how far it can be trusted.
+fn tell_of(replayed: &replay::Replayed) {
+    let read = &replayed.read;
+    tracing::info!(
+        records = read.records,
+        seen = replayed.ledger.seen,
+        written = replayed.ledger.shipped,
+        "Replayed."
+    );
+    if read.unknown + read.undecodable + read.passed_over > 0 {
+        tracing::warn!(
+            unknown = read.unknown,
+            undecodable = read.undecodable,
+            passed_over = read.passed_over,
+            "Not everything could be read: a newer kongtap made the recording, or it is damaged."
+        );
+    }
+    match &replayed.end {
+        replay::End::Damaged => {
+            tracing::warn!("The recording breaks off; what came before it is complete.");
+        }
+        replay::End::Cut => tracing::warn!(
+            "The recorder was killed: what it had is here, but what was lost while recording is not known."
+        ),
+        replay::End::Told(trailer) => {
+            let counts = &trailer.counts;
+            let left_out = counts.mask.left_out_bytes;
+            if trailer.lost_bytes() + counts.dropped_records + left_out > 0 {
+                tracing::warn!(
+                    lost_bytes = trailer.lost_bytes(),
+                    left_out_bytes = left_out,
+                    dropped_records = counts.dropped_records,
+                    "Not everything is in the recording: lost while recording, or left out because it cannot be masked."
+                );
+            }
+        }
+    }
+    if replayed.redaction == Redacted::Masked {
+        tracing::info!("Credentials are masked in the recording: an x for each byte.");
     }
 }
 

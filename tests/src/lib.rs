@@ -18,6 +18,7 @@ pub mod payload;
 pub mod processes;
 pub mod programs;
 pub mod receiver;
+pub mod recording;
 pub mod samples;
 pub mod scene;
 pub mod shipped;

@@ -281,6 +281,24 @@ pub fn pipeline_settings(config: &Config) -> Settings {
     }
 }
 
+/// What a recording hides: the default and what is asked for besides, whatever messages hide.
+#[must_use]
+pub fn recording_redaction(config: &Config) -> Redaction {
+    let mut config = config.clone();
+    config.message.redact.base = RedactBase::Default;
+    redaction(&config)
+}
+
+/// Ports of the gateway's Admin and Status API.
+#[must_use]
+pub fn gateway_api_ports(facts: Option<&GatewayFacts>) -> BTreeSet<u16> {
+    facts
+        .into_iter()
+        .flat_map(|facts| facts.admin_listeners.iter().chain(&facts.status_listeners))
+        .filter_map(|listener| listener.port)
+        .collect()
+}
+
 fn redaction(config: &Config) -> Redaction {
     let redact = &config.message.redact;
     match redact.base {
@@ -309,15 +327,9 @@ pub fn ship_limits(config: &Config) -> ShipLimits {
 /// A reading of the gateway's configuration with the `runscope` configurations bound to it.
 #[must_use]
 pub fn bind(configs: &[UnboundConfig], state: &GatewayState) -> Bound {
-    let ports: BTreeSet<u16> = state
-        .facts
-        .iter()
-        .flat_map(|facts| facts.admin_listeners.iter().chain(&facts.status_listeners))
-        .filter_map(|listener| listener.port)
-        .collect();
     Bound {
         plugins: PluginSet::bind(configs, &state.snapshot),
         snapshot: Arc::clone(&state.snapshot),
-        gateway_api_ports: ports,
+        gateway_api_ports: gateway_api_ports(state.facts.as_deref()),
     }
 }

@@ -172,6 +172,12 @@ impl Snapshot {
         self.is_configured
     }
 
+    /// Where any route's credentials stand; for [`Snapshot::empty`], where Kong's plugins read them by default.
+    #[must_use]
+    pub fn credential_places(&self) -> &[CredentialPlace] {
+        &self.all_credentials
+    }
+
     /// What the configuration says of an exchange.
     #[must_use]
     pub fn resolve(&self, joined: &JoinedExchange) -> Resolution {

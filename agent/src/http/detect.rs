@@ -80,6 +80,14 @@ pub fn detect_joining(bytes: &[u8]) -> Detection {
     detection
 }
 
+/// Whether `bytes` are empty lines and a part of a word by which [`detect_joining`] would know what begins, and nothing else.
+#[must_use]
+pub(crate) fn is_part_of_a_known_start(bytes: &[u8]) -> bool {
+    let word = bytes.trim_ascii_start();
+    let mut words = KNOWN_METHODS.iter().copied().chain([STATUS_LINE]);
+    words.any(|known| known.starts_with(word))
+}
+
 fn starts_with_known_method(bytes: &[u8]) -> bool {
     let mut words = bytes
         .split(|byte| matches!(byte, b' ' | b'\r' | b'\n'))

@@ -11,9 +11,9 @@
 //! exchange says [`Outcome::HeadLost`] rather than guess.
 
 mod body;
-mod framing;
+pub(crate) mod framing;
 mod half;
-mod head;
+pub(crate) mod head;
 pub mod limits;
 mod slot;
 pub mod stats;

@@ -7,6 +7,7 @@
 //! Names are compared without regard to case everywhere: that hides at times more than Kong would read, never less.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use crate::gateway::snapshot::CredentialPlace;
 use crate::http::exchange::Body;
@@ -42,10 +43,50 @@ pub struct RedactedNames {
     pub cookies: Vec<String>,
 }
 
+/// Every name whose values are hidden, by where it stands: for whoever hides values before there is an exchange.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HiddenNames {
+    /// Header fields.
+    pub headers: BTreeSet<String>,
+    /// Query parameters.
+    pub queries: BTreeSet<String>,
+    /// Fields of bodies.
+    pub fields: BTreeSet<String>,
+    /// Cookies.
+    pub cookies: BTreeSet<String>,
+}
+
+impl HiddenNames {
+    /// What `redaction` hides where credentials stand in `places`.
+    #[must_use]
+    pub fn of(redaction: &Redaction, places: &[CredentialPlace]) -> Self {
+        let rules = Rules::new(redaction, places);
+        let of = |kind| rules.names(kind).map(str::to_ascii_lowercase).collect();
+        let mut names = Self {
+            headers: of(Kind::Header),
+            queries: of(Kind::Query),
+            fields: of(Kind::BodyField),
+            cookies: of(Kind::Cookie),
+        };
+        if rules.hides_credentials {
+            names.headers.extend(ALWAYS_HIDDEN_HEADERS.map(str::to_owned));
+        }
+        names
+    }
+
+    /// Adds the names of `other`.
+    pub fn extend(&mut self, other: Self) {
+        self.headers.extend(other.headers);
+        self.queries.extend(other.queries);
+        self.fields.extend(other.fields);
+        self.cookies.extend(other.cookies);
+    }
+}
+
 const ALWAYS_HIDDEN_HEADERS: [&str; 2] = ["authorization", "proxy-authorization"];
 
 /// Headers that hold a URL, which may repeat the query of the request.
-const URL_HEADERS: [&str; 2] = ["referer", "location"];
+pub(crate) const URL_HEADERS: [&str; 2] = ["referer", "location"];
 
 /// [`Redaction`] and credential places together: what to hide in one exchange.
 #[derive(Clone, Copy, Debug)]
@@ -252,8 +293,10 @@ enum Kind {
 
 /// How a request body is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum BodyType {
+pub(crate) enum BodyType {
+    /// Pairs.
     Form,
+    /// JSON.
     Json,
     /// Kong would find fields in it, this code would not.
     Opaque,
@@ -262,7 +305,7 @@ enum BodyType {
 }
 
 impl BodyType {
-    fn of(headers: &Headers) -> Self {
+    pub(crate) fn of(headers: &Headers) -> Self {
         let claims = |text: &str| {
             headers
                 .all("content-type")

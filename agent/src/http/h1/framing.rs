@@ -11,7 +11,7 @@ const TRAILER_LIMIT_BYTES: u32 = 64 << 10;
 
 /// How a body is framed, and how far into it the reader is.
 #[derive(Debug)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// There is no body.
     Empty,
     /// So many bytes are left.
@@ -28,7 +28,7 @@ pub(super) enum Framing {
 
 /// Where in the chunk framing the next byte is.
 #[derive(Debug)]
-pub(super) enum Chunk {
+pub(crate) enum Chunk {
     /// In the hexadecimal digits of a size.
     Size { value: u64, digits: u32 },
     /// In the rest of the size line.
@@ -43,20 +43,20 @@ pub(super) enum Chunk {
 
 /// What became of some bytes of a body.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Step {
+pub(crate) struct Step {
     /// Bytes used up.
-    pub(super) taken: u64,
+    pub(crate) taken: u64,
     /// Whether they are data and not framing.
-    pub(super) is_data: bool,
+    pub(crate) is_data: bool,
     /// The body ended with them.
-    pub(super) ended: bool,
+    pub(crate) ended: bool,
     /// The framing makes no sense (any more); the rest is not part of this body as far as can be told.
-    pub(super) lost: bool,
+    pub(crate) lost: bool,
 }
 
 impl Step {
     /// The data among `bytes`, from which this step was made.
-    pub(super) fn data_of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn data_of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         let taken = if self.is_data {
             usize::try_from(self.taken).unwrap_or(usize::MAX)
         } else {
@@ -75,12 +75,12 @@ fn ends_chunks(bytes: &[u8]) -> bool {
 }
 
 /// The framing of a request's body.
-pub(super) fn of_request(head: &RequestHead) -> Framing {
+pub(crate) fn of_request(head: &RequestHead) -> Framing {
     by_headers(&head.headers).unwrap_or(Framing::Empty)
 }
 
 /// The framing of a response's body. `method`: the request's, if it was seen.
-pub(super) fn of_response(head: &ResponseHead, method: Option<&[u8]>) -> Framing {
+pub(crate) fn of_response(head: &ResponseHead, method: Option<&[u8]>) -> Framing {
     if head.status == 101 || (method == Some(b"CONNECT") && (200..300).contains(&head.status)) {
         return Framing::Tunnel;
     }
@@ -115,11 +115,11 @@ fn by_headers(headers: &Headers) -> Option<Framing> {
 }
 
 impl Framing {
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
     }
 
-    pub(super) const fn is_tunnel(&self) -> bool {
+    pub(crate) const fn is_tunnel(&self) -> bool {
         matches!(self, Self::Tunnel)
     }
 
@@ -128,12 +128,12 @@ impl Framing {
         matches!(self, Self::Adrift)
     }
 
-    pub(super) const fn ends_with_the_connection(&self) -> bool {
+    pub(crate) const fn ends_with_the_connection(&self) -> bool {
         matches!(self, Self::UntilClose)
     }
 
     /// Reads from `bytes`, which are not empty. Always makes progress, ends or gives up.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Step {
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Step {
         let available = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         match self {
             Self::Empty | Self::Tunnel => Step {
@@ -187,7 +187,7 @@ impl Framing {
     }
 
     /// Passes over `hole` bytes that were not seen.
-    pub(super) fn skip(&mut self, hole: u64) -> Step {
+    pub(crate) fn skip(&mut self, hole: u64) -> Step {
         match self {
             Self::Empty | Self::Tunnel => Step {
                 ended: true,

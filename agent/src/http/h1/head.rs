@@ -11,29 +11,29 @@ use crate::http::exchange::Version;
 use crate::http::headers::{Header, Headers};
 
 /// Most fields of one head that can be read; a head with more is not read.
-pub(super) const FIELDS: usize = 256;
+pub(crate) const FIELDS: usize = 256;
 
 /// A request's head.
 #[derive(Debug)]
-pub(super) struct RequestHead {
-    pub(super) method: Bytes,
-    pub(super) target: Bytes,
-    pub(super) version: Version,
-    pub(super) headers: Headers,
+pub(crate) struct RequestHead {
+    pub(crate) method: Bytes,
+    pub(crate) target: Bytes,
+    pub(crate) version: Version,
+    pub(crate) headers: Headers,
 }
 
 /// A response's head.
 #[derive(Debug)]
-pub(super) struct ResponseHead {
-    pub(super) status: u16,
-    pub(super) reason: Bytes,
-    pub(super) version: Version,
-    pub(super) headers: Headers,
+pub(crate) struct ResponseHead {
+    pub(crate) status: u16,
+    pub(crate) reason: Bytes,
+    pub(crate) version: Version,
+    pub(crate) headers: Headers,
 }
 
 /// Where a head ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HeadEnd {
+pub(crate) enum HeadEnd {
     /// Before this index.
     At(usize),
     /// Not in what is there.
@@ -41,7 +41,7 @@ pub(super) enum HeadEnd {
 }
 
 /// Finds the empty line that ends a head. `searched` remembers how far earlier calls have looked.
-pub(super) fn find_end(bytes: &[u8], searched: &mut usize) -> HeadEnd {
+pub(crate) fn find_end(bytes: &[u8], searched: &mut usize) -> HeadEnd {
     let mut from = *searched;
     while let Some(newline) = bytes
         .get(from..)
@@ -64,7 +64,7 @@ pub(super) fn find_end(bytes: &[u8], searched: &mut usize) -> HeadEnd {
 }
 
 /// Reads a request's head; `None` if it is none.
-pub(super) fn parse_request(text: &[u8], most_fields: usize) -> Option<RequestHead> {
+pub(crate) fn parse_request(text: &[u8], most_fields: usize) -> Option<RequestHead> {
     let text = Bytes::copy_from_slice(text);
     let (line, fields) = split_line(&text)?;
     let method_end = line.iter().position(|byte| *byte == b' ')?;
@@ -91,7 +91,7 @@ pub(super) fn parse_request(text: &[u8], most_fields: usize) -> Option<RequestHe
 }
 
 /// Reads a response's head; `None` if it is none.
-pub(super) fn parse_response(text: &[u8], most_fields: usize) -> Option<ResponseHead> {
+pub(crate) fn parse_response(text: &[u8], most_fields: usize) -> Option<ResponseHead> {
     let text = Bytes::copy_from_slice(text);
     let (line, fields) = split_line(&text)?;
     let (version, rest) = line.split_at_checked(line.iter().position(|byte| *byte == b' ')?)?;
