@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod ebpf;
+mod openssl;
 mod packages;
 mod run;
 mod test;
@@ -24,6 +25,8 @@ enum Verb {
     Test(test::Arguments),
     /// Build the eBPF object into `ebpf/prebuilt/`.
     Ebpf(ebpf::Arguments),
+    /// Build the OpenSSL versions that the TLS probes are tested on into `target/openssl-matrix/`.
+    Openssl(openssl::Arguments),
     /// Check file sizes, invariants and documentation.
     Tidy(tidy::Arguments),
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Ebpf(arguments) => ebpf::run(&arguments),
+        Verb::Openssl(arguments) => openssl::run(&arguments),
         Verb::Tidy(arguments) => tidy::run(&arguments),
     };
     match outcome {
