@@ -137,6 +137,8 @@ struct Conn {
     state: State,
     /// What the last call waits for.
     waits_for: c_short,
+    /// Whether its socket took all that it was given last: then more is written without asking poll(2), as servers do.
+    may_write: bool,
     input: Vec<u8>,
     output: Vec<u8>,
     written: usize,
@@ -288,6 +290,7 @@ impl Server {
                 number,
                 state: State::Handshake,
                 waits_for: c::POLLIN,
+                may_write: false,
                 input: Vec::new(),
                 output: Vec::new(),
                 written: 0,
@@ -349,8 +352,8 @@ impl Server {
             }
             State::Writing(writing) => match conn.write(self.api) {
                 Outcome::Moved(count) => {
+                    conn.may_write = true;
                     conn.written += count;
-                    conn.waits_for = c::POLLOUT;
                     assert!(writing == Writing::Parts || conn.written == conn.output.len());
                     if conn.written < conn.output.len() {
                         return;
@@ -367,6 +370,7 @@ impl Server {
                     self.answer(index);
                 }
                 Outcome::Again => {
+                    conn.may_write = false;
                     self.statistics.want_write += u64::from(conn.waits_for == c::POLLOUT);
                     if writing == Writing::Moving {
                         let moved = conn.output.clone();
@@ -419,7 +423,7 @@ impl Server {
         conn.written = 0;
         conn.mode(writing);
         conn.state = State::Writing(writing);
-        conn.waits_for = c::POLLOUT;
+        conn.may_write = true;
     }
 
     /// Ends a connection: its object goes back, in turn cleared or freed, and its descriptor is closed.
@@ -449,7 +453,11 @@ impl Conn {
 
     /// Whether it can go on without its socket.
     fn is_ready(&self) -> bool {
-        self.state == State::Reading && !self.is_held() && self.has_pending()
+        match self.state {
+            State::Handshake => false,
+            State::Reading => !self.is_held() && self.has_pending(),
+            State::Writing(_) => self.may_write,
+        }
     }
 
     fn has_pending(&self) -> bool {

@@ -110,9 +110,11 @@ async fn check_row(row: &Row, api: Api) -> anyhow::Result<()> {
     );
     let mut said = Vec::new();
     for version in [Version::V12, Version::V13] {
-        let made = traffic::all(server.address, version).await;
+        let made = traffic::all(server.address, version)
+            .await
+            .with_context(|| format!("the traffic, {version:?}; {}", server.process.log_tail()));
+        said.extend(made?);
         server.process.require_running()?;
-        said.extend(made.with_context(|| format!("the traffic, {version:?}"))?);
         captured
             .compare(&said)
             .await
