@@ -14,6 +14,7 @@ pub mod kongtap;
 pub mod lab;
 pub mod life;
 pub mod load;
+pub mod openssl;
 pub mod payload;
 pub mod processes;
 pub mod programs;
@@ -28,3 +29,9 @@ pub mod tls;
 pub mod upstream;
 pub mod wait;
 pub mod wire;
+
+// The integration tests' alone: the lab sees kongtap from outside.
+#[cfg(test)]
+use ::kongtap as _;
+#[cfg(test)]
+use kongtap_common as _;

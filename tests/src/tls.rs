@@ -7,7 +7,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme, SupportedProtocolVersion};
 
 /// A self-signed certificate and its key, as PEM.
 #[derive(Clone, Debug)]
@@ -53,14 +53,38 @@ pub fn server(identity: &Identity) -> anyhow::Result<Arc<ServerConfig>> {
     Ok(Arc::new(configuration))
 }
 
-/// A client that takes any certificate: the lab's ends are its own, and a gateway that is named to it may be anybody's.
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// TLS 1.2
+    V12,
+    /// TLS 1.3
+    V13,
+}
+
+/// A client that takes any certificate, in any version: the lab's ends are its own, and a gateway that is named to it may be anybody's.
 ///
 /// # Errors
 /// When TLS cannot be set up.
 pub fn client() -> anyhow::Result<Arc<ClientConfig>> {
+    client_with(rustls::DEFAULT_VERSIONS)
+}
+
+/// The same in one version.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn client_of(version: Version) -> anyhow::Result<Arc<ClientConfig>> {
+    client_with(&[match version {
+        Version::V12 => &rustls::version::TLS12,
+        Version::V13 => &rustls::version::TLS13,
+    }])
+}
+
+fn client_with(versions: &[&'static SupportedProtocolVersion]) -> anyhow::Result<Arc<ClientConfig>> {
     let provider = provider();
     let configuration = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(versions)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
         .with_no_client_auth();

@@ -10,6 +10,7 @@ use clap::Parser;
 
 mod bench;
 mod ebpf;
+mod openssl;
 mod packages;
 mod run;
 mod test;
@@ -27,6 +28,8 @@ enum Verb {
     Bench(bench::Arguments),
     /// Build the eBPF object into `ebpf/prebuilt/`.
     Ebpf(ebpf::Arguments),
+    /// Build the OpenSSL versions that the TLS probes are tested on into `target/openssl-matrix/`.
+    Openssl(openssl::Arguments),
     /// Check file sizes, invariants and documentation.
     Tidy(tidy::Arguments),
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Ebpf(arguments) => ebpf::run(&arguments),
+        Verb::Openssl(arguments) => openssl::run(&arguments),
         Verb::Tidy(arguments) => tidy::run(&arguments),
     };
     match outcome {

@@ -27,6 +27,9 @@ pub(crate) const EBPF: [&str; 7] = [
     "zlib1g-dev",
 ];
 
+/// For building OpenSSL from source.
+pub(crate) const OPENSSL: [&str; 4] = ["gcc", "libc6-dev", "make", "perl"];
+
 /// Asked by Debian's packages before they start a service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 

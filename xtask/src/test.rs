@@ -42,6 +42,8 @@ pub(crate) enum Step {
     Tidy,
     /// `cargo clippy` with warnings denied.
     Clippy,
+    /// The OpenSSL builds that the TLS probes are tested on.
+    Openssl,
     /// `cargo test --workspace`: unit, property, pipeline, command-line and end-to-end tests.
     Test,
     /// `cargo doc` with warnings denied.
@@ -51,11 +53,12 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Packages,
         Self::Format,
         Self::Tidy,
         Self::Clippy,
+        Self::Openssl,
         Self::Test,
         Self::Doc,
         Self::Ebpf,
@@ -67,6 +70,7 @@ impl Step {
             Self::Format => "format",
             Self::Tidy => "tidy",
             Self::Clippy => "clippy",
+            Self::Openssl => "OpenSSL matrix",
             Self::Test => "tests",
             Self::Doc => "documentation",
             Self::Ebpf => "eBPF object from source, kernel tests on it",
@@ -133,7 +137,13 @@ fn chosen(arguments: &Arguments) -> Vec<Step> {
 fn run_step(step: Step, root: &Path) -> anyhow::Result<Done> {
     let passed = |()| Done::Passed(Counts::default());
     match step {
-        Step::Packages => install(),
+        Step::Packages => install(&[
+            (
+                &packages::GATEWAY,
+                "the stand-in gateway of the end-to-end tests",
+            ),
+            (&packages::LOAD, "the bench's load"),
+        ]),
         Step::Format => cargo::run(root, &["fmt", "--all", "--check"], &[]).map(passed),
         Step::Tidy => crate::tidy::run(&crate::tidy::Arguments::default()).map(passed),
         Step::Clippy => cargo::run(
@@ -150,6 +160,10 @@ fn run_step(step: Step, root: &Path) -> anyhow::Result<Done> {
             &[],
         )
         .map(passed),
+        Step::Openssl => match install(&[(&packages::OPENSSL, "building OpenSSL")])? {
+            Done::Passed(_) => crate::openssl::run(&crate::openssl::Arguments::default()).map(passed),
+            skipped @ Done::Skipped(_) => Ok(skipped),
+        },
         Step::Test => cargo::test(root, &["--workspace"], &[]).map(Done::Passed),
         Step::Doc => {
             let deny = [("RUSTDOCFLAGS", "-D warnings".to_owned())];
@@ -159,16 +173,10 @@ fn run_step(step: Step, root: &Path) -> anyhow::Result<Done> {
     }
 }
 
-fn install() -> anyhow::Result<Done> {
-    let needed = [
-        (
-            &packages::GATEWAY[..],
-            "the stand-in gateway of the end-to-end tests",
-        ),
-        (&packages::LOAD[..], "the bench's load"),
-    ];
+/// Installs groups of packages, each with what it is for.
+fn install(needed: &[(&[&str], &str)]) -> anyhow::Result<Done> {
     let installed = needed
-        .into_iter()
+        .iter()
         .try_for_each(|(names, purpose)| packages::require(names, purpose));
     match installed {
         Ok(()) => Ok(Done::Passed(Counts::default())),
@@ -203,7 +211,7 @@ mod tests {
         let check =
             |only: Vec<Step>, fast, expect: &[Step]| assert_eq!(chosen(&Arguments { only, fast }), expect);
         check(vec![], false, &Step::ALL);
-        check(vec![], true, &Step::ALL[..6]);
+        check(vec![], true, &Step::ALL[..7]);
         check(vec![Step::Doc, Step::Format], false, &[Step::Format, Step::Doc]);
     }
 }
