@@ -51,7 +51,11 @@ counters! {
     RECORDS = 12, "records";
     /// Failures of a map update.
     MAP_UPDATE_FAILURES = 13, "map_update_failures";
+    /// TLS calls whose byte count cannot be what a probe found: the probe is in a wrong place.
+    TLS_PLACEMENT_DISAGREEMENTS = 14, "tls_placement_disagreements";
+    /// Bytes lost because of that: as many as the calls asked for.
+    LOST_TLS_PLACEMENT_BYTES = 15, "lost_tls_placement_bytes";
 }
 
 /// Slots in the array.
-pub const COUNT: u32 = 14;
+pub const COUNT: u32 = 16;
