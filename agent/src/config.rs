@@ -99,6 +99,19 @@ pub struct CaptureConfig {
     pub poll_ms: u64,
     /// Whether OpenSSL calls are probed.
     pub tls: TlsCapture,
+    /// Where in OpenSSL's functions the probes are placed.
+    pub placement: ProbePlacement,
+}
+
+/// `capture.placement`
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbePlacement {
+    /// Where they cost least, once a self-test has proven that they see the same there.
+    #[default]
+    Auto,
+    /// On the functions' first instructions, and their returns.
+    Entry,
 }
 
 /// `capture.tls`
@@ -214,6 +227,7 @@ impl Default for CaptureConfig {
             ring_bytes: 8 << 20,
             poll_ms: 5,
             tls: TlsCapture::Auto,
+            placement: ProbePlacement::Auto,
         }
     }
 }

@@ -122,12 +122,6 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    /// Whether it costs no single-stepping.
-    #[must_use]
-    pub fn is_cheap(self) -> bool {
-        self != Self::Stepped
-    }
-
     /// Whether it rests on more than the function's own arguments and result, and so needs a proof.
     #[must_use]
     pub const fn needs_proof(self) -> bool {
@@ -158,6 +152,12 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// Whether the kernel emulates the instruction that a call passes.
+    #[must_use]
+    pub fn is_cheap(&self) -> bool {
+        self.strategy != Strategy::Stepped
+    }
+
     /// Probes on the first instruction, whatever it is: always right, and dear where the kernel must single-step it.
     #[must_use]
     pub fn stepped(function: TlsFunction, offset: u64, first: String, why: &'static str) -> Self {

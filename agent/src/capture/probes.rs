@@ -35,7 +35,7 @@ const TRACEPOINTS: [&str; 4] = [
     "inet_sock_set_state",
     "tcp_destroy_sock",
 ];
-pub(super) const TLS_PROGRAMS: [&str; 4] = ["tls_call", "tls_return", "tls_set_fd", "tls_free"];
+pub(super) const TLS_PROGRAMS: [&str; 5] = ["tls_call", "tls_return", "tls_settled", "tls_set_fd", "tls_free"];
 
 /// Sizes of what the kernel keeps for the probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +190,18 @@ impl Probes {
                 Err(error)
             }
         }
+    }
+
+    /// Probes the OpenSSL functions of a process in other places. Its TLS objects stay known, and no call is counted twice.
+    ///
+    /// # Errors
+    /// As [`Self::attach_tls`]; the old probes then stay.
+    pub fn replace_tls(&mut self, tgid: u32, plan: &TlsProbePlan) -> Result<TlsAttachment, CaptureError> {
+        let (links, attachment) = super::tls::attach(&mut self.ebpf, tgid, plan)?;
+        if let Some(old) = self.tls.insert(tgid, links) {
+            old.detach_soon();
+        }
+        Ok(attachment)
     }
 
     /// Takes the OpenSSL probes off a process and forgets its TLS objects. Nothing happens if there are none.

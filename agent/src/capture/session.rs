@@ -14,12 +14,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::gateways::watch::{GatewayChange, Watcher};
-use super::gateways::{Gateway, GatewayKind, Pid, SelectError, Selector, Worker, facts};
-use super::libraries::{LibraryFinder, TlsLibrary, TlsSearch};
+use super::gateways::{Gateway, GatewayKind, Pid, SelectError, Selector, facts};
 use super::probes::{CaptureError, KernelCounters, ProbeOptions, Probes};
 use super::reader::{BatchSink, Reader, ReaderCounters, ReaderCounts, ReaderOptions, Tap};
-use super::symbols::TlsFunction;
-use super::tls::TlsProbePlan;
+use super::tls::choice::{TlsOptions, WorkersTls};
+use super::tls::state::TlsState;
 use super::usage;
 
 /// How often the masters' children are listed, which costs one small file of `/proc` each. When they changed, everything
@@ -37,8 +36,8 @@ const GLANCES_PER_TICK: u32 = 10;
 pub struct SessionOptions {
     /// Which gateways.
     pub selector: Selector,
-    /// Whether OpenSSL calls are probed.
-    pub tls: bool,
+    /// Whether OpenSSL calls are probed, and where.
+    pub tls: TlsOptions,
     /// Sizes of what the kernel keeps.
     pub probes: ProbeOptions,
     /// How the ring is read.
@@ -89,37 +88,6 @@ pub struct WatchedGateway {
     pub tls: BTreeMap<Pid, TlsState>,
 }
 
-/// How a worker's TLS is captured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TlsState {
-    /// By its OpenSSL calls: the library's version or path, and how many functions are probed.
-    Calls {
-        /// Which library.
-        library: String,
-        /// How many functions.
-        functions: usize,
-    },
-    /// It was not asked for.
-    Off,
-    /// The process has no TLS library.
-    NoLibrary,
-    /// The process has one that cannot be used, and why.
-    Unusable(String),
-}
-
-impl TlsState {
-    /// In words, for `/status` and `doctor`.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        match self {
-            Self::Calls { library, functions } => format!("calls ({library}, {functions} functions)"),
-            Self::Off => "off".to_owned(),
-            Self::NoLibrary => "none (no TLS library)".to_owned(),
-            Self::Unusable(why) => format!("absent ({why})"),
-        }
-    }
-}
-
 impl Session {
     /// Loads the probes, puts them on what runs, and follows it from then on.
     ///
@@ -140,8 +108,7 @@ impl Session {
             watcher,
             probes,
             reader_counters: Arc::clone(reader.counters()),
-            libraries: LibraryFinder::default(),
-            tls: options.tls,
+            tls: WorkersTls::new(options.tls),
             states: BTreeMap::new(),
             problems: BTreeMap::new(),
             status: Arc::clone(&status),
@@ -206,8 +173,7 @@ struct Follower {
     watcher: Watcher,
     probes: Probes,
     reader_counters: Arc<ReaderCounters>,
-    libraries: LibraryFinder,
-    tls: bool,
+    tls: WorkersTls,
     states: BTreeMap<Pid, TlsState>,
     /// What does not work, by process.
     problems: BTreeMap<Pid, String>,
@@ -226,8 +192,15 @@ impl Follower {
             )
         });
         let reused: BTreeSet<Pid> = began.iter().filter_map(started).collect();
+        // All sockets before any TLS, which may take its time.
+        let (watched, unwatched): (Vec<Pid>, Vec<Pid>) = began
+            .iter()
+            .filter_map(started)
+            .partition(|pid| self.watch(*pid));
+        drop(unwatched);
         for change in began.into_iter().chain(ended) {
             match change {
+                GatewayChange::WorkerStarted { worker, .. } if !watched.contains(&worker.pid) => {}
                 GatewayChange::WorkerStarted { gateway, worker } => {
                     let kind = self
                         .watcher
@@ -235,7 +208,7 @@ impl Follower {
                         .iter()
                         .find(|g| g.id == gateway)
                         .map(|g| g.kind);
-                    self.begin(&worker, kind.unwrap_or(GatewayKind::Other));
+                    self.begin_tls(worker.pid, kind.unwrap_or(GatewayKind::Other));
                 }
                 GatewayChange::WorkerGone { worker, .. } if reused.contains(&worker.pid) => {}
                 GatewayChange::WorkerGone { worker, .. } => self.forget(worker.pid),
@@ -249,6 +222,7 @@ impl Follower {
                 GatewayChange::GatewayGone(id) => tracing::warn!(pid = id.pid.0, "A gateway is gone."),
             }
         }
+        self.states.extend(self.tls.distrust(&mut self.probes));
         self.children = self.masters_children();
         self.publish();
     }
@@ -266,18 +240,18 @@ impl Follower {
         masters.filter_map(facts::child_pids).flatten().collect()
     }
 
-    fn begin(&mut self, worker: &Worker, kind: GatewayKind) {
-        let pid = worker.pid;
-        if let Err(error) = self.probes.watch(pid.0) {
-            self.problems
-                .insert(pid, format!("process {pid} cannot be watched: {error}"));
-            return;
-        }
-        let state = if self.tls {
-            self.begin_tls(pid, kind)
-        } else {
-            TlsState::Off
+    /// Says whether the process is watched.
+    fn watch(&mut self, pid: Pid) -> bool {
+        let Err(error) = self.probes.watch(pid.0) else {
+            return true;
         };
+        self.problems
+            .insert(pid, format!("process {pid} cannot be watched: {error}"));
+        false
+    }
+
+    fn begin_tls(&mut self, pid: Pid, kind: GatewayKind) {
+        let state = self.tls.begin(&mut self.probes, pid, kind);
         tracing::info!(pid = pid.0, tls = state.describe(), "Watching a worker.");
         if let TlsState::Unusable(why) = &state {
             self.problems.insert(
@@ -288,39 +262,10 @@ impl Follower {
         self.states.insert(pid, state);
     }
 
-    fn begin_tls(&mut self, pid: Pid, kind: GatewayKind) -> TlsState {
-        let libraries = match self.libraries.search(pid) {
-            Ok(TlsSearch::Found(libraries)) => libraries,
-            Ok(TlsSearch::NoLibrary) => return TlsState::NoLibrary,
-            Ok(TlsSearch::NoSymbols { examined }) => {
-                let why: Vec<String> = examined
-                    .iter()
-                    .map(|file| format!("{}: {}", file.path.display(), file.problem.label()))
-                    .collect();
-                return TlsState::Unusable(why.join(", "));
-            }
-            Err(error) => return TlsState::Unusable(error.to_string()),
-        };
-        let mut outcome = TlsState::NoLibrary;
-        for library in &libraries {
-            let name = library
-                .version
-                .clone()
-                .unwrap_or_else(|| library.path_in_process.display().to_string());
-            outcome = match self.probes.attach_tls(pid.0, &plan(library, kind)) {
-                Ok(attachment) => TlsState::Calls {
-                    library: name,
-                    functions: attachment.probed.len(),
-                },
-                Err(error) => TlsState::Unusable(format!("{name}: {error}")),
-            };
-        }
-        outcome
-    }
-
     fn forget(&mut self, pid: Pid) {
         self.states.remove(&pid);
         self.problems.remove(&pid);
+        self.tls.forget(pid);
         if let Err(error) = self.probes.forget(pid.0) {
             tracing::warn!(pid = pid.0, %error, "Cannot forget a worker.");
         }
@@ -376,19 +321,5 @@ fn started(change: &GatewayChange) -> Option<Pid> {
         GatewayChange::WorkerGone { .. } | GatewayChange::GatewayGone(_) | GatewayChange::GatewayFound(_) => {
             None
         }
-    }
-}
-
-fn plan(library: &TlsLibrary, kind: GatewayKind) -> TlsProbePlan {
-    // nginx always calls `SSL_set_fd` before its first handshake, so there is no need to pay for the handshake's probes.
-    let sets_fd = kind != GatewayKind::Other;
-    TlsProbePlan {
-        path: library.path_for_agent.clone(),
-        functions: library
-            .functions
-            .iter()
-            .filter(|(function, _)| !(sets_fd && **function == TlsFunction::DoHandshake))
-            .map(|(function, offset)| (*function, offset.0))
-            .collect(),
     }
 }

@@ -243,7 +243,7 @@ pub(super) fn place(code: &Code<'_>, function: TlsFunction, offset: u64) -> Opti
     };
     let (strategy, leave) = if !wanted.returns {
         (Strategy::Entry, Leave::Nothing)
-    } else if link == LinkRegister::Untouched && first.is_simulated() {
+    } else if link == LinkRegister::Untouched {
         (Strategy::Entry, Leave::Return)
     } else {
         match body.only_return().filter(|_| has_end) {
