@@ -321,7 +321,12 @@ fn placements_of(file: &[u8], facts: &ElfFacts) -> BTreeMap<TlsFunction, Placeme
         .unwrap_or_default();
     for (function, offset) in &facts.functions {
         placements.entry(*function).or_insert_with(|| {
-            Placement::stepped(*function, offset.0, "unknown".to_owned(), "its code cannot be read")
+            Placement::stepped(
+                *function,
+                offset.0,
+                "unknown".to_owned(),
+                "its code cannot be read",
+            )
         });
     }
     placements

@@ -193,10 +193,8 @@ impl Follower {
         });
         let reused: BTreeSet<Pid> = began.iter().filter_map(started).collect();
         // All sockets before any TLS, which may take its time.
-        let (watched, unwatched): (Vec<Pid>, Vec<Pid>) = began
-            .iter()
-            .filter_map(started)
-            .partition(|pid| self.watch(*pid));
+        let (watched, unwatched): (Vec<Pid>, Vec<Pid>) =
+            began.iter().filter_map(started).partition(|pid| self.watch(*pid));
         drop(unwatched);
         for change in began.into_iter().chain(ended) {
             match change {

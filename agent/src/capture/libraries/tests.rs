@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::maps::{MappedFile, MapsText};
-use super::{FileFacts, LibraryFinder, Problem, Stage, TlsSearch, placements_in, open, open_path};
+use super::{FileFacts, LibraryFinder, Problem, Stage, TlsSearch, open, open_path, placements_in};
 use crate::capture::gateways::Pid;
 use crate::capture::gateways::live_nginx::until;
 use crate::capture::symbols::made_elf::{Elf, TEXT_ADDRESS};

@@ -97,25 +97,10 @@ impl Kind {
             Self::Nothing | Self::Store(_) | Self::Write(_) | Self::Unknown => false,
         }
     }
-
-    const fn branches(self) -> bool {
-        match self {
-            Self::ConditionalBranch(_)
-            | Self::Branch(_)
-            | Self::Call
-            | Self::IndirectBranch
-            | Self::IndirectCall
-            | Self::Return => true,
-            Self::SimulatedWrite(_) | Self::Nothing | Self::Store(_) | Self::Write(_) | Self::Unknown => false,
-        }
-    }
 }
 
 /// A signed count of instructions in the low `bits`, as bytes.
-#[expect(
-    clippy::as_conversions,
-    reason = "a widening; conversions are not const"
-)]
+#[expect(clippy::as_conversions, reason = "a widening; conversions are not const")]
 const fn displacement(field: u32, bits: u32) -> i64 {
     let shift = 64 - bits;
     ((field as i64) << shift) >> shift << 2
@@ -145,7 +130,8 @@ impl Function {
 
     fn end(&self) -> u64 {
         let bytes = self.words.len().saturating_mul(INSTRUCTION_BYTES);
-        self.start.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX))
+        self.start
+            .saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX))
     }
 
     fn is_within(&self, at: u64) -> bool {
@@ -185,9 +171,17 @@ impl Function {
                 Kind::Store(registers) if registers.contains(&LINK_REGISTER) => link = LinkRegister::Moved,
                 Kind::Write(LINK_REGISTER) => link = LinkRegister::Moved,
                 Kind::Write(register) if register < arguments => return None,
-                _ => {}
+                Kind::Store(_) | Kind::Write(_) | Kind::Nothing => {}
+                // Simulated: answered above.
+                Kind::ConditionalBranch(_)
+                | Kind::Branch(_)
+                | Kind::Call
+                | Kind::IndirectBranch
+                | Kind::IndirectCall
+                | Kind::Return
+                | Kind::SimulatedWrite(_) => {}
             }
-            if kind.branches() || (kind == Kind::Unknown && !self.is_prologue(at)) {
+            if kind == Kind::Unknown && !self.is_prologue(at) {
                 return None;
             }
         }
@@ -210,8 +204,18 @@ impl Function {
                 Kind::Return if found.is_some() => return None,
                 Kind::Return => found = Some(at),
                 Kind::IndirectBranch => return None,
-                Kind::Branch(by) if !at.checked_add_signed(by).is_some_and(|to| self.is_within(to)) => return None,
-                _ => {}
+                Kind::Branch(by) if !at.checked_add_signed(by).is_some_and(|to| self.is_within(to)) => {
+                    return None;
+                }
+                Kind::Branch(_)
+                | Kind::ConditionalBranch(_)
+                | Kind::Call
+                | Kind::IndirectCall
+                | Kind::SimulatedWrite(_)
+                | Kind::Nothing
+                | Kind::Store(_)
+                | Kind::Write(_)
+                | Kind::Unknown => {}
             }
         }
         found
@@ -248,7 +252,11 @@ pub(super) fn place(code: &Code<'_>, function: TlsFunction, offset: u64) -> Opti
     } else {
         match body.only_return().filter(|_| has_end) {
             Some(end) => (Strategy::Placed, Leave::At(point(end, Kind::Return))),
-            None => return stepped("the link register moves before a simulated instruction, and it has not one return"),
+            None => {
+                return stepped(
+                    "the link register moves before a simulated instruction, and it has not one return",
+                );
+            }
         }
     };
     Some(Placement {

@@ -11,8 +11,8 @@
 use std::collections::BTreeSet;
 
 use iced_x86::{
-    Code as Opcode, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess,
-    OpKind, Register,
+    Code as Opcode, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
+    OpAccess, OpKind, Register,
 };
 
 use super::emulated::is_emulated;
@@ -124,6 +124,10 @@ impl Registers {
 
     /// What the instruction makes of one register, where that is understood. `pop` makes two unknown or moved, and is seen by
     /// its effect on the stack pointer; its other register is unknown already.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a few of the processor's thousands of instructions"
+    )]
     fn known_effect(&self, instruction: &Instruction) -> Option<(Register, Value)> {
         let target = instruction.op0_register();
         let to_target = |value| Some((target, value));
@@ -133,10 +137,10 @@ impl Registers {
                 Some((Register::RSP, self.get(Register::RSP).moved(Some(moved))))
             }
             Mnemonic::Sub | Mnemonic::Add if target.is_gpr64() && is_immediate(instruction) => {
-                let amount = i64::try_from(instruction.immediate(1).cast_signed()).ok();
+                let amount = instruction.immediate(1).cast_signed();
                 let by = match instruction.mnemonic() {
-                    Mnemonic::Sub => amount.and_then(i64::checked_neg),
-                    _ => amount,
+                    Mnemonic::Sub => amount.checked_neg(),
+                    _ => Some(amount),
                 };
                 to_target(self.get(target).moved(by))
             }
@@ -151,7 +155,9 @@ impl Registers {
             Mnemonic::Mov if is_register_pair(instruction) && target.is_gpr64() => {
                 to_target(self.get(instruction.op1_register()))
             }
-            Mnemonic::Movsxd if instruction.code() == Opcode::Movsxd_r64_rm32 && is_register_pair(instruction) => {
+            Mnemonic::Movsxd
+                if instruction.code() == Opcode::Movsxd_r64_rm32 && is_register_pair(instruction) =>
+            {
                 to_target(self.get(instruction.op1_register()).widened())
             }
             Mnemonic::Mov if is_register_pair(instruction) && target.is_gpr32() => {
@@ -327,8 +333,7 @@ pub(super) fn place(code: &Code<'_>, function: TlsFunction, offset: u64) -> Opti
             body.count,
         ));
     }
-    if let (Some(enter), Some((out, displacement))) = (body.enter, body.settled) {
-        let count = Count::Local(displacement);
+    if let Some((enter, out, count)) = body.own_points() {
         return Some(placement(Strategy::Placed, enter, Leave::At(out), count));
     }
     stepped("what it calls begins without an emulated instruction, and the result meets none")
@@ -345,8 +350,7 @@ fn beginning<T>(
     let mut line = Line::new(bytes, start);
     while let Some(instruction) = line.next() {
         let registers = &line.registers;
-        if !registers.holds_arguments(wanted.arguments)
-            || (wanted.returns && !registers.stack_is_untouched())
+        if !registers.holds_arguments(wanted.arguments) || (wanted.returns && !registers.stack_is_untouched())
         {
             return None;
         }
@@ -386,6 +390,12 @@ struct Body {
 }
 
 impl Body {
+    /// Where its calls begin and where their results are known, both in itself.
+    fn own_points(self) -> Option<(Point, Point, Count)> {
+        let (settled, displacement) = self.settled?;
+        Some((self.enter?, settled, Count::Local(displacement)))
+    }
+
     fn of(bytes: &[u8], start: u64, signature: &Signature) -> Option<Self> {
         let has_count = signature.count != Count::Result;
         let wanted = |value| match value {
@@ -408,7 +418,8 @@ impl Body {
                 FlowControl::Next => line.step(&instruction),
                 FlowControl::ConditionalBranch => is_past_branch = true,
                 FlowControl::Call | FlowControl::UnconditionalBranch
-                    if instruction.op0_kind() == OpKind::NearBranch64 && line.registers.holds_arguments(3) =>
+                    if instruction.op0_kind() == OpKind::NearBranch64
+                        && line.registers.holds_arguments(3) =>
                 {
                     let count = line.registers.count(wanted)?;
                     let settled = match (instruction.flow_control(), count) {
@@ -452,7 +463,14 @@ fn settled(line: &mut Line<'_>, pointer: Register, start: u64) -> Option<(Point,
             let displacement = u16::try_from(count.checked_sub(stack)?).ok()?;
             return is_emulated(&instruction).then(|| (point(&instruction, Some(start)), displacement));
         }
-        if branches(&instruction) || line.info.info(&instruction).used_registers().iter().any(writes_result) {
+        if branches(&instruction)
+            || line
+                .info
+                .info(&instruction)
+                .used_registers()
+                .iter()
+                .any(writes_result)
+        {
             return None;
         }
         line.step(&instruction);
@@ -465,6 +483,20 @@ fn writes_result(used: &iced_x86::UsedRegister) -> bool {
             used.access(),
             OpAccess::None | OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess
         )
+}
+
+/// Points in the function itself, where [`place`] would choose those of the function within.
+#[cfg(test)]
+pub fn place_in_itself(code: &Code<'_>, function: TlsFunction, known: &Placement) -> Option<Placement> {
+    let bytes = code.function(function, known.offset)?;
+    let (enter, out, count) = Body::of(bytes, known.offset, &signature(function))?.own_points()?;
+    Some(Placement {
+        strategy: Strategy::Placed,
+        enter,
+        leave: Leave::At(out),
+        count,
+        ..known.clone()
+    })
 }
 
 #[cfg(test)]

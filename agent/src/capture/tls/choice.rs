@@ -141,7 +141,10 @@ impl WorkersTls {
             };
         }
         if self.disagreements > 0 {
-            return refuted(library, "a call moved other bytes than its probes found".to_owned());
+            return refuted(
+                library,
+                "a call moved other bytes than its probes found".to_owned(),
+            );
         }
         choose(library, self.verdict(library))
     }
@@ -162,7 +165,11 @@ impl WorkersTls {
         }
         .run();
         if let Verdict::Failed(why) = &verdict {
-            tracing::warn!(library = name(library), why, "The self-test of the TLS probes failed.");
+            tracing::warn!(
+                library = name(library),
+                why,
+                "The self-test of the TLS probes failed."
+            );
         }
         if self.proven.len() >= PROVEN_LIBRARIES {
             self.proven.clear();
@@ -186,7 +193,10 @@ impl WorkersTls {
             return BTreeMap::new();
         }
         let why = "a call moved other bytes than its probes found";
-        tracing::error!(disagreements, "TLS probes are in wrong places; {why}. All of them go to first instructions.");
+        tracing::error!(
+            disagreements,
+            "TLS probes are in wrong places; {why}. All of them go to first instructions."
+        );
         let mut states = BTreeMap::new();
         for (pid, probed) in &mut self.workers {
             probed.plan.placements = placement::stepped(&probed.plan.placements, why);
@@ -224,7 +234,11 @@ pub fn choose(library: &TlsLibrary, verdict: Verdict) -> Choice {
             let certain = |function: &TlsFunction, placement: &Placement| {
                 // Nobody has run the other processor's table yet.
                 let is_certain = !placement.strategy.needs_proof() && cfg!(target_arch = "x86_64");
-                if is_certain { None } else { stepped.get(function).cloned() }
+                if is_certain {
+                    None
+                } else {
+                    stepped.get(function).cloned()
+                }
             };
             Choice {
                 placements: library
@@ -279,9 +293,10 @@ fn state(name: &str, plan: &TlsProbePlan, attachment: &TlsAttachment, proof: Pro
         .all(|(_, placement)| placement.strategy == Strategy::Stepped);
     TlsState::Calls(TlsCalls {
         library: name.to_owned(),
-        proof: match proof {
-            Proof::SelfTest | Proof::None(_) if is_plain => Proof::NotNeeded,
-            proof => proof,
+        proof: if is_plain && !matches!(proof, Proof::Refuted(_)) {
+            Proof::NotNeeded
+        } else {
+            proof
         },
         probed,
     })

@@ -42,8 +42,6 @@ const ARRIVAL: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(1);
 /// Ring of the test: more than all that it makes.
 const RING_BYTES: u32 = 4 << 20;
-/// Connections of the test, at most.
-const CONNECTIONS: u32 = 64;
 /// Lines that the child may be ahead of us.
 const LINES: usize = 64;
 
@@ -122,7 +120,6 @@ impl SelfTest<'_> {
         child.expect(child::READY)?;
         let mut probes = Probes::load(&ProbeOptions {
             ring_bytes: RING_BYTES,
-            connections: CONNECTIONS,
             ..ProbeOptions::default()
         })?;
         let mut ring = probes.ring()?;
@@ -144,7 +141,10 @@ impl SelfTest<'_> {
         let counters = counters?;
         for (slot, what) in [
             (counter::TLS_PLACEMENT_DISAGREEMENTS, "counts that cannot be"),
-            (counter::TLS_BINDING_DISAGREEMENTS, "sockets that contradict each other"),
+            (
+                counter::TLS_BINDING_DISAGREEMENTS,
+                "sockets that contradict each other",
+            ),
         ] {
             if counters.get(slot) > 0 {
                 return Ok(Err(format!("{} {what}", counters.get(slot))));
@@ -290,7 +290,10 @@ impl Running {
         let (sender, lines) = sync_channel(LINES);
         let listen = move || {
             // Bounded by the child's lifetime; a line is bounded by nothing but what a pipe lets through in that time.
-            for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()) {
+            for line in output
+                .into_iter()
+                .flat_map(|output| BufReader::new(output).lines())
+            {
                 if line.is_err() || sender.send(line.unwrap_or_default()).is_err() {
                     return;
                 }

@@ -37,18 +37,18 @@ const TURNS: u32 = 100_000;
 /// What the client sends in the version of that number.
 #[must_use]
 pub fn up(version: usize) -> Vec<u8> {
-    pattern(UP_BYTES, 0x9e37_79b9 ^ u32::try_from(version).unwrap_or(0))
+    pattern(UP_BYTES, 0x9e37_79b9, version)
 }
 
 /// What the server sends.
 #[must_use]
 pub fn down(version: usize) -> Vec<u8> {
-    pattern(DOWN_BYTES, 0x7f4a_7c15 ^ u32::try_from(version).unwrap_or(0))
+    pattern(DOWN_BYTES, 0x7f4a_7c15, version)
 }
 
-/// Bytes that no two places nearby share, so that a shift shows.
-fn pattern(length: usize, seed: u32) -> Vec<u8> {
-    let mut state = seed | 1;
+/// Bytes that no two places nearby share, so that a shift shows, and no two versions.
+fn pattern(length: usize, seed: u32, version: usize) -> Vec<u8> {
+    let mut state = seed ^ (u32::try_from(version).unwrap_or(0) << 8);
     let next = || {
         state ^= state << 13;
         state ^= state >> 17;
@@ -181,7 +181,11 @@ impl Reader {
     fn read(&mut self, from: &Object<'_>) -> Result<(), Failure> {
         let sizes = [3, 700, 16, 20_000, 1];
         let size = sizes.get(self.turn % sizes.len()).copied().unwrap_or(1);
-        let api = if self.turn / 2 % 2 == 0 { Api::Plain } else { Api::Ex };
+        let api = if (self.turn / 2).is_multiple_of(2) {
+            Api::Plain
+        } else {
+            Api::Ex
+        };
         self.turn += 1;
         let mut buffer = vec![0; size];
         match from.read(&mut buffer, api) {

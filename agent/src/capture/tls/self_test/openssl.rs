@@ -71,7 +71,8 @@ fn symbol(handle: NonNull<c_void>, name: &CStr) -> Result<NonNull<c_void>, Strin
 }
 
 fn open(file: &File) -> Result<NonNull<c_void>, String> {
-    let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|error| error.to_string())?;
+    let path =
+        CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|error| error.to_string())?;
     // SAFETY: runs the library's initialisers, which is what the sandbox is for.
     let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
     if let Some(handle) = NonNull::new(handle) {
@@ -84,7 +85,10 @@ fn open(file: &File) -> Result<NonNull<c_void>, String> {
     }
     // SAFETY: a string of the loader's, valid until its next call.
     let why = unsafe { CStr::from_ptr(why) };
-    Err(format!("the library cannot be loaded here: {}", why.to_string_lossy()))
+    Err(format!(
+        "the library cannot be loaded here: {}",
+        why.to_string_lossy()
+    ))
 }
 
 /// Which end of a connection.
@@ -137,7 +141,12 @@ impl Library {
     }
 
     /// One end of a connection on `socket`.
-    pub(super) fn object(&self, role: Role, version: Version, socket: &TcpStream) -> Result<Object<'_>, String> {
+    pub(super) fn object(
+        &self,
+        role: Role,
+        version: Version,
+        socket: &TcpStream,
+    ) -> Result<Object<'_>, String> {
         // SAFETY: takes nothing, returns a static.
         let method = unsafe { (self.method)() };
         // SAFETY: the method is the library's own.
@@ -213,7 +222,11 @@ impl Object<'_> {
                 let done = unsafe {
                     (self.library.read_ex)(self.ssl, buffer.as_mut_ptr().cast(), buffer.len(), &raw mut count)
                 };
-                if done == 1 { Outcome::Bytes(count) } else { Outcome::NotNow }
+                if done == 1 {
+                    Outcome::Bytes(count)
+                } else {
+                    Outcome::NotNow
+                }
             }
         }
     }
@@ -240,7 +253,11 @@ impl Object<'_> {
                 let done = unsafe {
                     (self.library.write_ex)(self.ssl, bytes.as_ptr().cast(), bytes.len(), &raw mut count)
                 };
-                if done == 1 { Outcome::Bytes(count) } else { Outcome::NotNow }
+                if done == 1 {
+                    Outcome::Bytes(count)
+                } else {
+                    Outcome::NotNow
+                }
             }
         }
     }

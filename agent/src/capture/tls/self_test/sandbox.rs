@@ -53,7 +53,10 @@ pub(super) fn enter() -> Result<(), String> {
     checked(no_new, "giving up new privileges")?;
     // Otherwise `/proc/self` is root's, and the library cannot be opened by its descriptor.
     // SAFETY: takes plain numbers.
-    checked(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }, "/proc/self")
+    checked(
+        unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) },
+        "/proc/self",
+    )
 }
 
 /// `capset` with none in any set. `linux/capability.h`.
@@ -83,8 +86,8 @@ fn drop_capabilities() -> Result<(), String> {
 fn own_network() -> Result<(), String> {
     // SAFETY: takes a plain number; the process has one thread, or threads that do without a network.
     checked(unsafe { libc::unshare(libc::CLONE_NEWNET) }, "unshare")?;
-    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))
-        .map_err(|error| error.to_string())?;
+    let socket =
+        std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0)).map_err(|error| error.to_string())?;
     // SAFETY: all-zero is a valid request.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {

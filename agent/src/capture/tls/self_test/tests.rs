@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::{ChildCommand, SelfTest, Verdict, child};
 use crate::capture::libraries::{TlsLibrary, placements_in};
+use crate::capture::placement::x86::place_in_itself;
 use crate::capture::placement::{Count, Leave, Placement, Strategy, stepped};
 use crate::capture::probes::{CaptureError, ProbeOptions, Probes};
-use crate::capture::symbols::TlsFunction;
+use crate::capture::symbols::{TlsFunction, code};
 
 const NAME: &str = "capture::tls::self_test::tests::run_as_child";
 
@@ -82,6 +83,35 @@ fn the_chosen_places_and_the_first_instructions_pass() {
     assert!(cheap >= 8, "{:#?}", library.placements);
     assert_eq!(run(&library, &library.placements), Verdict::Passed);
     assert_eq!(run(&library, &stepped(&library.placements, "")), Verdict::Passed);
+}
+
+/// The system's library with points in `SSL_read` and `SSL_write` themselves, and their `_ex` forms on first instructions.
+#[cfg(target_arch = "x86_64")]
+fn in_themselves(library: &TlsLibrary) -> BTreeMap<TlsFunction, Placement> {
+    let bytes = std::fs::read(&library.path_for_agent).unwrap();
+    let code = code(&bytes).unwrap();
+    let mut placements = stepped(&library.placements, "");
+    for function in [TlsFunction::Read, TlsFunction::Write] {
+        let placement = place_in_itself(&code, function, &library.placements[&function]);
+        placements.insert(function, placement.expect("the usual shape"));
+    }
+    placements
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn points_within_a_function_pass_and_with_a_wrong_count_they_do_not() {
+    let Some(library) = library() else { return };
+    let mut placements = in_themselves(&library);
+    assert_eq!(run(&library, &placements), Verdict::Passed);
+    for (displacement, expected) in [(8, "counts that cannot be"), (0x100, "")] {
+        placements.get_mut(&TlsFunction::Read).unwrap().count = Count::Local(displacement);
+        let verdict = run(&library, &placements);
+        let Verdict::Failed(why) = &verdict else {
+            panic!("{displacement}: {verdict:?}");
+        };
+        assert!(why.contains(expected), "{displacement}: {why}");
+    }
 }
 
 #[test]
