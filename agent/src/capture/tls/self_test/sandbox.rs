@@ -37,16 +37,13 @@ pub(super) fn enter() -> Result<(), String> {
         // SAFETY: the limit outlives the call.
         checked(unsafe { libc::setrlimit(resource, &raw const limit) }, "limits")?;
     }
-    // SAFETY: takes and returns plain numbers.
-    if unsafe { libc::geteuid() } == 0 {
-        let what = "becoming nobody (CAP_SETUID and CAP_SETGID are missing)";
-        // SAFETY: no list is read when its length is zero.
-        checked(unsafe { libc::setgroups(0, ptr::null()) }, what)?;
-        // SAFETY: takes plain numbers.
-        checked(unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) }, what)?;
-        // SAFETY: takes plain numbers.
-        checked(unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) }, what)?;
-    }
+    let what = "becoming nobody (CAP_SETUID and CAP_SETGID are needed)";
+    // SAFETY: no list is read when its length is zero.
+    checked(unsafe { libc::setgroups(0, ptr::null()) }, what)?;
+    // SAFETY: takes plain numbers.
+    checked(unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) }, what)?;
+    // SAFETY: takes plain numbers.
+    checked(unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) }, what)?;
     drop_capabilities()?;
     // SAFETY: takes plain numbers.
     let no_new = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{ChildCommand, SelfTest, Verdict, child};
+use super::{ChildCommand, Running, SelfTest, Verdict, child};
 use crate::capture::libraries::{TlsLibrary, placements_in};
 use crate::capture::placement::x86::place_in_itself;
 use crate::capture::placement::{Count, Leave, Placement, Strategy, stepped};
@@ -155,6 +155,32 @@ fn wrong_places_are_found_out() {
         let verdict = run(&library, &placements);
         assert!(matches!(verdict, Verdict::Failed(_)), "{name}: {verdict:?}");
     }
+}
+
+#[test]
+fn the_child_has_given_up_everything_before_it_loads_the_library() {
+    let Some(library) = library() else { return };
+    let running = Running::start(&child(), &library).unwrap();
+    running.expect(child::READY).unwrap();
+    let of_child =
+        |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", running.process.id())).unwrap();
+    let status = of_child("status");
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(field("Uid:"), ["65534"; 4]);
+    assert_eq!(field("Gid:"), ["65534"; 4]);
+    assert_eq!(field("Groups:"), [""; 0]);
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        assert_eq!(field(set), ["0000000000000000"], "{set}");
+    }
+    assert_eq!(field("NoNewPrivs:"), ["1"]);
+    for entry in of_child("environ").split_terminator('\0') {
+        assert!(entry.starts_with("KONGTAP_SELF_TEST_"), "{entry}");
+    }
+    let interfaces = of_child("net/dev").lines().skip(2).count();
+    assert_eq!(interfaces, 1, "only its own loopback: {}", of_child("net/dev"));
 }
 
 #[test]
