@@ -72,6 +72,9 @@ pub enum Verb {
     Record(RecordArgs),
     /// Run a recording through the whole pipeline, without root, and print the messages.
     Replay(ReplayArgs),
+    /// What `run` starts to prove its TLS probes on a library; of no use by hand.
+    #[command(hide = true)]
+    TlsSelfTest,
 }
 
 /// What to watch, with which configuration.

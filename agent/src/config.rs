@@ -103,6 +103,19 @@ pub struct CaptureConfig {
     pub sockets: SocketCapture,
     /// Whether OpenSSL calls are probed.
     pub tls: TlsCapture,
+    /// Where in OpenSSL's functions the probes are placed.
+    pub placement: ProbePlacement,
+}
+
+/// `capture.placement`
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbePlacement {
+    /// Where they cost least, once a self-test has proven that they see the same there.
+    #[default]
+    Auto,
+    /// On the functions' first instructions, and their returns.
+    Entry,
 }
 
 /// `capture.sockets`
@@ -235,6 +248,7 @@ impl Default for CaptureConfig {
             poll_ms: 5,
             sockets: SocketCapture::Auto,
             tls: TlsCapture::Auto,
+            placement: ProbePlacement::Auto,
         }
     }
 }

@@ -3,6 +3,8 @@
 //! In: the configuration that `run` would be given. Out: a [`Report`]. It looks, loads the probes once to see whether the
 //! kernel takes them, and asks endpoints and the Admin API whether they are there; it watches nothing and sends no message.
 
+mod tls;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use std::sync::Arc;
 use crate::app::setup;
 use crate::capture::gateways::{self, Gateway, Selector};
 use crate::capture::host::{self, Check, CheckState};
-use crate::capture::libraries::{LibraryFinder, TlsSearch};
+use crate::capture::libraries::LibraryFinder;
 use crate::capture::probes::{CaptureError, ProbeOptions, Probes};
 use crate::capture::sources::{SocketSource, SourceChoice};
 use crate::capture::usage;
@@ -182,7 +184,7 @@ async fn gateway(config: &Config, source: Option<&Source>, rows: &mut Vec<Check>
             let mut libraries = LibraryFinder::default();
             for gateway in found {
                 rows.push(row(NAME, CheckState::Ok, describe(&gateway), None));
-                tls(&gateway, &mut libraries, rows);
+                tls::examine(config, &gateway, &mut libraries, rows);
             }
         }
         Err(error) => rows.push(row(
@@ -216,57 +218,6 @@ fn describe(gateway: &Gateway) -> String {
         );
     }
     text
-}
-
-fn tls(gateway: &Gateway, libraries: &mut LibraryFinder, rows: &mut Vec<Check>) {
-    const NAME: &str = "TLS library";
-    // The workers are forks of one master, so one of them stands for all.
-    let Some(worker) = gateway.workers.first() else {
-        return;
-    };
-    let check = match libraries.search(worker.pid) {
-        Ok(TlsSearch::Found(found)) => {
-            let texts: Vec<String> = found
-                .iter()
-                .map(|library| {
-                    let points: Vec<String> = library
-                        .functions
-                        .iter()
-                        .map(|(function, offset)| format!("{}+{:#x}", function.symbol(), offset.0))
-                        .collect();
-                    format!(
-                        "{} ({}, build id {}): {}",
-                        library.path_in_process.display(),
-                        library.version.as_deref().unwrap_or("version unknown"),
-                        library.build_id.as_deref().unwrap_or("unknown"),
-                        points.join(" ")
-                    )
-                })
-                .collect();
-            row(NAME, CheckState::Ok, texts.join("; "), None)
-        }
-        Ok(TlsSearch::NoLibrary) => row(
-            NAME,
-            CheckState::Warning,
-            "none is mapped: only plain traffic will be seen",
-            None,
-        ),
-        Ok(TlsSearch::NoSymbols { examined }) => {
-            let files: Vec<String> = examined
-                .iter()
-                .map(|file| format!("{}: {}", file.path.display(), file.problem.label()))
-                .collect();
-            let remedy = "use a library with symbols; plain traffic is seen without";
-            row(NAME, CheckState::Warning, files.join(", "), Some(remedy))
-        }
-        Err(error) => row(
-            NAME,
-            CheckState::Warning,
-            chain(&error),
-            Some("run as root, or with CAP_SYS_PTRACE"),
-        ),
-    };
-    rows.push(check);
 }
 
 async fn endpoints(config: &Config, rows: &mut Vec<Check>) {

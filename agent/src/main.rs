@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use kongtap::app::{self, AppError, record, replay, setup};
 use kongtap::capture::recording::Redacted;
+use kongtap::capture::tls::self_test::child;
 use kongtap::cli::exit::Exit;
 use kongtap::cli::{Cli, DoctorArgs, RecordArgs, ReplayArgs, Verb, WatchArgs, environment};
 use kongtap::config::Config;
@@ -21,6 +22,9 @@ const RUNTIME_THREADS: usize = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.verb, Verb::TlsSelfTest) {
+        return self_test();
+    }
     let filter = match EnvFilter::try_new(&cli.log) {
         Ok(filter) => filter,
         Err(error) => return fail(Exit::Configuration, [format!("--log: {error}")]),
@@ -54,7 +58,13 @@ async fn verb(verb: Verb) -> ExitCode {
         Verb::Doctor(arguments) => look(&arguments).await,
         Verb::Record(arguments) => record_verb(&arguments).await,
         Verb::Replay(arguments) => replay_verb(&arguments).await,
+        Verb::TlsSelfTest => self_test(),
     }
+}
+
+/// Before anything else is started: it is to be one thread with nothing to lose.
+fn self_test() -> ExitCode {
+    if child::run() { Exit::Ok } else { Exit::Failed }.into()
 }
 
 fn configuration(watch: &WatchArgs) -> Result<Config, ExitCode> {

@@ -55,7 +55,11 @@ counters! {
     LEFT_OVER_BUDGET_BYTES = 14, "left_over_budget_bytes";
     /// Bytes that user space asked to be passed over.
     LEFT_SKIPPED_BYTES = 15, "left_skipped_bytes";
+    /// TLS calls whose byte count cannot be what a probe found: the probe is in a wrong place.
+    TLS_PLACEMENT_DISAGREEMENTS = 16, "tls_placement_disagreements";
+    /// Bytes lost because of that: as many as the calls asked for.
+    LOST_TLS_PLACEMENT_BYTES = 17, "lost_tls_placement_bytes";
 }
 
 /// Slots in the array.
-pub const COUNT: u32 = 16;
+pub const COUNT: u32 = 18;

@@ -120,7 +120,7 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// Entry of an OpenSSL function that moves bytes or shakes hands; the cookie says which.
+/// Beginning of an OpenSSL function that moves bytes or shakes hands; the cookie says which.
 #[uprobe]
 pub fn tls_call(ctx: ProbeContext) -> u32 {
     tls::call::entered(&ctx);
@@ -131,6 +131,13 @@ pub fn tls_call(ctx: ProbeContext) -> u32 {
 #[uretprobe]
 pub fn tls_return(ctx: RetProbeContext) -> u32 {
     tls::call::returned(&ctx);
+    0
+}
+
+/// A point in a function that [`tls_call`] probes, from which on its result is known; the cookie says where the count is.
+#[uprobe]
+pub fn tls_settled(ctx: ProbeContext) -> u32 {
+    tls::call::settled(&ctx);
     0
 }
 

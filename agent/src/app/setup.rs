@@ -13,9 +13,9 @@ use crate::capture::probes::ProbeOptions;
 use crate::capture::reader::ReaderOptions;
 use crate::capture::sources::{SocketSource, SourceChoice};
 use crate::capture::session::{SessionError, SessionOptions};
+use crate::capture::tls::choice::{Places, TlsOptions};
 use crate::clock::WallClock;
-
-use crate::config::{Config, Flavor, ProfileName, RedactBase, SocketCapture, TlsCapture};
+use crate::config::{Config, Flavor, ProbePlacement, ProfileName, RedactBase, SocketCapture, TlsCapture};
 use crate::conn::ConnLimits;
 use crate::correlate::CorrelatorLimits;
 use crate::gateway::admin_api::facts::GatewayFacts;
@@ -227,7 +227,14 @@ pub fn selector(config: &Config, facts: Option<&GatewayFacts>) -> Selector {
 pub fn session_options(config: &Config, selector: Selector) -> SessionOptions {
     SessionOptions {
         selector,
-        tls: config.capture.tls == TlsCapture::Auto,
+        tls: TlsOptions {
+            is_on: config.capture.tls == TlsCapture::Auto,
+            places: match config.capture.placement {
+                ProbePlacement::Auto => Places::Proven,
+                ProbePlacement::Entry => Places::Entries,
+            },
+            ..TlsOptions::default()
+        },
         probes: ProbeOptions {
             sockets: source_choice(config.capture.sockets),
             ring_bytes: config.capture.ring_bytes,

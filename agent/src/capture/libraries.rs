@@ -11,10 +11,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::gateways::{Pid, facts};
-use super::symbols::{self, ELF_MAX_BYTES, ElfFacts, FileOffset, TlsFunction};
+use super::placement::{self, Placement};
+use super::symbols::{self, ELF_MAX_BYTES, ElfFacts, TlsFunction};
 use maps::{MappedFile, MapsText};
 
 /// Most files of one process that are opened in the search.
@@ -38,8 +39,12 @@ pub struct TlsLibrary {
     pub build_id: Option<String>,
     /// What it says of itself, such as `OpenSSL 3.0.19 27 Jan 2026`; none when it does not.
     pub version: Option<String>,
-    /// What it defines. Holds at least one function that reads or writes.
-    pub functions: BTreeMap<TlsFunction, FileOffset>,
+    /// What it defines, and how to probe it. Holds at least one function that reads or writes.
+    pub placements: BTreeMap<TlsFunction, Placement>,
+    /// The libcrypto that the process maps, as the agent can open it. None where OpenSSL is one file, or linked in.
+    pub crypto_for_agent: Option<PathBuf>,
+    /// Whether it is the executable itself, which cannot be loaded as a library.
+    pub is_executable: bool,
 }
 
 /// What a search found.
@@ -128,6 +133,7 @@ pub(super) struct FileIdentity {
 enum FileFacts {
     Elf {
         facts: ElfFacts,
+        placements: BTreeMap<TlsFunction, Placement>,
         version: Option<String>,
     },
     Unusable(Problem),
@@ -150,12 +156,19 @@ impl LibraryFinder {
             _ if Some(&file.path) == executable.as_ref() => Stage::Executable,
             _ => Stage::Rest,
         };
-        let version = self.libcrypto_version(pid, &files);
+        let libcrypto = files
+            .iter()
+            .find(|file| file.file_name().starts_with("libcrypto"))
+            .and_then(|file| open(pid, file, Stage::Named));
+        let crypto = libcrypto.map(|opened| Crypto {
+            version: self.version_of(&opened),
+            path: opened.path,
+        });
         let mut examined = Vec::new();
         for wanted in [Stage::Named, Stage::Executable, Stage::Rest] {
             let mut found = Vec::new();
             for file in files.iter().filter(|file| stage(file) == wanted) {
-                match self.examine(pid, file, wanted, version.as_deref()) {
+                match self.examine(pid, file, wanted, crypto.as_ref()) {
                     Ok(library) => found.push(library),
                     Err(problem) if wanted == Stage::Named => examined.push(Examined {
                         path: file.path.clone(),
@@ -180,30 +193,33 @@ impl LibraryFinder {
         pid: Pid,
         file: &MappedFile,
         stage: Stage,
-        libcrypto: Option<&str>,
+        crypto: Option<&Crypto>,
     ) -> Result<TlsLibrary, Problem> {
         let opened = open(pid, file, stage).ok_or(Problem::Unreadable)?;
         match self.facts_of(&opened) {
-            FileFacts::Elf { facts, version } if facts.carries_data() => Ok(TlsLibrary {
+            FileFacts::Elf {
+                facts,
+                placements,
+                version,
+            } if facts.carries_data() => Ok(TlsLibrary {
                 path_for_agent: opened.path,
                 path_in_process: file.path.clone(),
                 device: opened.identity.device,
                 inode: opened.identity.inode,
                 build_id: facts.build_id,
-                version: version.or_else(|| libcrypto.map(str::to_owned)),
-                functions: facts.functions,
+                // The version text stands in libcrypto, beside the libssl that has the functions.
+                version: version.or_else(|| crypto.and_then(|crypto| crypto.version.clone())),
+                placements,
+                crypto_for_agent: crypto.map(|crypto| crypto.path.clone()),
+                is_executable: stage == Stage::Executable,
             }),
             FileFacts::Elf { .. } => Err(Problem::NoFunctions),
             FileFacts::Unusable(problem) => Err(problem),
         }
     }
 
-    /// The version text stands in libcrypto, beside the libssl that has the functions.
-    fn libcrypto_version(&mut self, pid: Pid, files: &[MappedFile]) -> Option<String> {
-        let libcrypto = files
-            .iter()
-            .find(|file| file.file_name().starts_with("libcrypto"))?;
-        match self.facts_of(&open(pid, libcrypto, Stage::Named)?) {
+    fn version_of(&mut self, opened: &Opened) -> Option<String> {
+        match self.facts_of(opened) {
             FileFacts::Elf { version, .. } => version,
             FileFacts::Unusable(_) => None,
         }
@@ -220,6 +236,13 @@ impl LibraryFinder {
         self.cache.insert(opened.identity, facts.clone());
         facts
     }
+}
+
+/// What is known of a process's libcrypto.
+#[derive(Debug)]
+struct Crypto {
+    path: PathBuf,
+    version: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,6 +328,7 @@ fn read_file(opened: &Opened) -> FileFacts {
     }
     match symbols::read(&bytes) {
         Ok(facts) => FileFacts::Elf {
+            placements: placements_of(&bytes, &facts),
             facts,
             version: symbols::openssl_version(&bytes),
         },
@@ -312,11 +336,29 @@ fn read_file(opened: &Opened) -> FileFacts {
     }
 }
 
-/// The facts of a file by path, for a self-test on a library that no process has mapped yet.
-#[must_use]
-pub fn functions_of_file(path: &Path) -> Option<ElfFacts> {
+/// How to probe each function that the file defines. Code for a processor that is not known is probed where it begins.
+fn placements_of(file: &[u8], facts: &ElfFacts) -> BTreeMap<TlsFunction, Placement> {
+    let mut placements = symbols::code(file)
+        .map(|code| placement::place(&code, &facts.functions))
+        .unwrap_or_default();
+    for (function, offset) in &facts.functions {
+        placements.entry(*function).or_insert_with(|| {
+            Placement::stepped(
+                *function,
+                offset.0,
+                "unknown".to_owned(),
+                "its code cannot be read",
+            )
+        });
+    }
+    placements
+}
+
+/// The placements in a file by path, for tests on a library that no process has mapped.
+#[cfg(test)]
+pub fn placements_in(path: &std::path::Path) -> Option<BTreeMap<TlsFunction, Placement>> {
     match read_file(&open_path(path.to_owned())?) {
-        FileFacts::Elf { facts, .. } => Some(facts),
+        FileFacts::Elf { placements, .. } => Some(placements),
         FileFacts::Unusable(_) => None,
     }
 }

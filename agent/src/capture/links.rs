@@ -20,6 +20,15 @@ impl UprobeLinks {
         self.0.append(&mut more.0);
     }
 
+    /// Takes the probes off a process that goes on, in the background but at once.
+    pub(super) fn detach_soon(self) {
+        drop(
+            thread::Builder::new()
+                .name("kongtap-detach".to_owned())
+                .spawn(move || drop(self)),
+        );
+    }
+
     /// Takes the probes off a process that is gone, in the background and with pauses: the kernel's lock would otherwise
     /// keep probes off the workers that a reload has just started.
     pub(super) fn detach_later(self) {

@@ -45,7 +45,7 @@ const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// What becomes of sockets, whatever the source of their bytes.
 const LIFECYCLE: [&str; 2] = ["inet_sock_set_state", "tcp_destroy_sock"];
-pub(super) const TLS_PROGRAMS: [&str; 4] = ["tls_call", "tls_return", "tls_set_fd", "tls_free"];
+pub(super) const TLS_PROGRAMS: [&str; 5] = ["tls_call", "tls_return", "tls_settled", "tls_set_fd", "tls_free"];
 
 /// Which source of socket bytes, and sizes of what the kernel keeps for the probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,6 +276,35 @@ impl Probes {
     /// [`CaptureError::Pid`].
     pub fn mark_tls(&self, tgid: u32) -> Result<(), CaptureError> {
         self.set_target(tgid, target::TLS, 0)
+    }
+
+    /// Probes the OpenSSL functions of a process in other places. Its TLS objects stay known, and no call is counted twice.
+    ///
+    /// # Errors
+    /// As [`Self::attach_tls`]; the old probes then stay.
+    pub fn replace_tls(&mut self, tgid: u32, plan: &TlsProbePlan) -> Result<TlsAttachment, CaptureError> {
+        let scope = UProbeScope::OneProcess(NonZeroU32::new(tgid).ok_or(CaptureError::Pid(tgid))?);
+        let (links, attachment) = super::tls::attach(&mut self.ebpf, scope, plan)?;
+        if let Some(old) = self.tls.insert(tgid, links) {
+            old.detach_soon();
+        }
+        Ok(attachment)
+    }
+
+    /// The same for a file that is probed everywhere.
+    ///
+    /// # Errors
+    /// As [`Self::attach_tls_everywhere`]; the old probes then stay.
+    pub fn replace_tls_everywhere(
+        &mut self,
+        file: FileId,
+        plan: &TlsProbePlan,
+    ) -> Result<TlsAttachment, CaptureError> {
+        let (links, attachment) = super::tls::attach(&mut self.ebpf, UProbeScope::AllProcesses, plan)?;
+        if let Some(old) = self.tls_everywhere.insert(file, links) {
+            old.detach_soon();
+        }
+        Ok(attachment)
     }
 
     /// Takes the OpenSSL probes off a process and forgets its TLS objects. Nothing happens if there are none.

@@ -25,6 +25,8 @@ use super::probes::following::Woken;
 use super::probes::{CaptureError, Controls, KernelCounters, ProbeOptions, Probes};
 use super::reader::{BatchSink, Reader, ReaderCounters, ReaderCounts, ReaderOptions, Tap};
 use super::sources::SocketSource;
+use super::tls::choice::TlsOptions;
+use super::tls::state::TlsState;
 use super::usage;
 use crate::clock;
 
@@ -43,8 +45,8 @@ const GLANCES_PER_TICK: u32 = 10;
 pub struct SessionOptions {
     /// Which gateways.
     pub selector: Selector,
-    /// Whether OpenSSL calls are probed.
-    pub tls: bool,
+    /// Whether OpenSSL calls are probed, and where.
+    pub tls: TlsOptions,
     /// Sizes of what the kernel keeps.
     pub probes: ProbeOptions,
     /// How the ring is read.
@@ -130,37 +132,6 @@ impl Found {
             Self::Running => "running",
             Self::Birth => "birth",
             Self::Glance => "glance",
-        }
-    }
-}
-
-/// How a worker's TLS is captured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TlsState {
-    /// By its OpenSSL calls: the library's version or path, and how many functions are probed.
-    Calls {
-        /// Which library.
-        library: String,
-        /// How many functions.
-        functions: usize,
-    },
-    /// It was not asked for.
-    Off,
-    /// The process has no TLS library.
-    NoLibrary,
-    /// The process has one that cannot be used, and why.
-    Unusable(String),
-}
-
-impl TlsState {
-    /// In words, for `/status` and `doctor`.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        match self {
-            Self::Calls { library, functions } => format!("calls ({library}, {functions} functions)"),
-            Self::Off => "off".to_owned(),
-            Self::NoLibrary => "none (no TLS library)".to_owned(),
-            Self::Unusable(why) => format!("absent ({why})"),
         }
     }
 }

@@ -11,6 +11,8 @@ use object::read::elf::{ElfFile, FileHeader, ProgramHeader as _};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, ReadRef as _, SymbolKind, elf};
 use regex::bytes::Regex;
 
+use super::placement::{Code, Machine};
+
 /// Most bytes of a file that are read: the largest gateway executables with OpenSSL linked in and debug information
 /// are about half of it.
 pub const ELF_MAX_BYTES: u64 = 128 * 1024 * 1024;
@@ -28,6 +30,11 @@ macro_rules! functions {
         impl TlsFunction {
             /// Every one.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The one of that name.
+            fn named(name: &[u8]) -> Option<Self> {
+                Self::ALL.iter().copied().find(|known| known.symbol().as_bytes() == name)
+            }
 
             /// Its name in a symbol table.
             #[must_use]
@@ -127,20 +134,55 @@ fn facts_of<Elf: FileHeader<Endian = object::Endianness>>(file: &[u8]) -> Result
             continue;
         }
         let Ok(name) = symbol.name_bytes() else { continue };
-        let Some(function) = TlsFunction::ALL
-            .iter()
-            .find(|known| known.symbol().as_bytes() == name)
-        else {
+        let Some(function) = TlsFunction::named(name) else {
             continue;
         };
         if let Some(offset) = file_offset(&segments, symbol.address(), file.len()) {
-            functions.entry(*function).or_insert(offset);
+            functions.entry(function).or_insert(offset);
         }
     }
     let build_id = parsed.build_id().ok().flatten();
     Ok(ElfFacts {
         build_id: build_id.filter(|id| id.len() <= BUILD_ID_MAX_BYTES).map(hex),
         functions,
+    })
+}
+
+/// The machine code of a file, and how long its OpenSSL functions are. Nothing for a processor that no placement is known for,
+/// and for an executable that has grown past its own headers.
+#[must_use]
+pub fn code(file: &[u8]) -> Option<Code<'_>> {
+    let parsed = ElfFile::<elf::FileHeader64<object::Endianness>>::parse(file).ok()?;
+    let machine = match (parsed.architecture(), parsed.is_little_endian()) {
+        (object::Architecture::X86_64, _) => Machine::X86_64,
+        (object::Architecture::Aarch64, true) => Machine::Aarch64,
+        _ => return None,
+    };
+    let segments = parsed
+        .elf_program_headers()
+        .iter()
+        .filter_map(|header| segment_of::<elf::FileHeader64<object::Endianness>>(header, parsed.endian()))
+        .filter_map(|segment| {
+            let start = usize::try_from(segment.offset).ok()?;
+            let length = usize::try_from(segment.file_bytes).ok()?;
+            let rest = file.get(start..)?;
+            Some((segment.offset, rest.get(..rest.len().min(length))?))
+        })
+        .collect();
+    let mut sizes = BTreeMap::new();
+    for symbol in parsed.dynamic_symbols().chain(parsed.symbols()) {
+        if !symbol.is_undefined()
+            && symbol.kind() == SymbolKind::Text
+            && let Ok(name) = symbol.name_bytes()
+            && let Some(function) = TlsFunction::named(name)
+        {
+            sizes.entry(function).or_insert_with(|| symbol.size());
+        }
+    }
+    Some(Code {
+        machine,
+        segments,
+        sizes,
     })
 }
 

@@ -1,7 +1,11 @@
 //! Puts the OpenSSL probes on one process and takes them off again.
 //!
-//! In: a plan (which file, which function at which offset). Out: links, and a report of what could not be probed.
-//! Deliberately absent: finding the library and its symbols.
+//! In: a plan (which file, which function at which points). Out: links, and a report of what could not be probed.
+//! Deliberately absent: finding the library and its symbols (`libraries`), and choosing the points (`placement`, `choice`).
+
+pub mod choice;
+pub mod self_test;
+pub mod state;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,6 +16,7 @@ use aya::programs::{ProgramError, UProbe};
 use kongtap_common::tls as cookie;
 
 use super::links::UprobeLinks;
+use super::placement::{Leave, Placement, Strategy};
 use super::probes::{CaptureError, program};
 use super::symbols::TlsFunction;
 
@@ -24,7 +29,9 @@ enum Role {
 
 /// What is probed in a function; `None`: nothing. `SSL_do_handshake` is only needed where objects are tied to their socket
 /// by other means than `SSL_set_fd`: it saves taking the handshake for a plain stream, and costs two probe hits a
-/// handshake call, so a plan for a gateway that is known to use `SSL_set_fd` (every nginx) leaves it out.
+/// handshake call, so a plan for a gateway that is known to use `SSL_set_fd` (every nginx) leaves it out. `SSL_accept` and
+/// `SSL_connect` end in a jump to `SSL_do_handshake`, so its probes see theirs; what `SSL_shutdown` writes tells nothing that
+/// the end of the socket does not.
 const fn role(function: TlsFunction) -> Option<Role> {
     match function {
         TlsFunction::Read => Some(Role::Call { cookie: cookie::READ }),
@@ -67,8 +74,8 @@ pub struct TlsProbePlan {
     /// The library or executable, by a path that the *agent* can open and that names the very file which the process maps
     /// (`/proc/PID/map_files/…`, `/proc/PID/root/…`).
     pub path: PathBuf,
-    /// File offsets of the functions to probe.
-    pub functions: BTreeMap<TlsFunction, u64>,
+    /// The functions to probe, and where.
+    pub placements: BTreeMap<TlsFunction, Placement>,
 }
 
 /// What became of a plan.
@@ -76,7 +83,7 @@ pub struct TlsProbePlan {
 pub struct TlsAttachment {
     /// Functions that are probed now.
     pub probed: Vec<TlsFunction>,
-    /// Functions that are not, with the reason: none when the plan had no offset.
+    /// Functions that are not, with the reason: none when the plan had no place.
     pub missing: Vec<(TlsFunction, Option<ProgramError>)>,
 }
 
@@ -108,11 +115,11 @@ pub(super) fn attach(
         let Some(role) = role(*function) else {
             continue;
         };
-        let Some(offset) = plan.functions.get(function) else {
+        let Some(placement) = plan.placements.get(function) else {
             attachment.missing.push((*function, None));
             continue;
         };
-        match attach_one(ebpf, scope, plan, &role, *offset, &mut links)? {
+        match attach_one(ebpf, scope, plan, &role, placement, &mut links)? {
             Ok(()) => attachment.probed.push(*function),
             Err(error) => attachment.missing.push((*function, Some(error))),
         }
@@ -133,19 +140,13 @@ fn attach_one(
     scope: UProbeScope,
     plan: &TlsProbePlan,
     role: &Role,
-    offset: u64,
+    placement: &Placement,
     links: &mut UprobeLinks,
 ) -> Result<Result<(), ProgramError>, CaptureError> {
-    // The return probe first, so that every call which is seen to begin is seen to end.
-    let programs: &[(&'static str, u64)] = match *role {
-        Role::Call { cookie } => &[("tls_return", cookie), ("tls_call", cookie)],
-        Role::SetFd { cookie } => &[("tls_set_fd", cookie)],
-        Role::Free => &[("tls_free", 0)],
-    };
-    for (name, cookie) in programs {
+    for (name, offset, cookie) in probes(role, placement) {
         let point = UProbeAttachPoint {
             location: UProbeAttachLocation::AbsoluteOffset(offset),
-            cookie: Some(*cookie),
+            cookie: Some(cookie),
         };
         let program: &mut UProbe = program(ebpf, name)?;
         match program.attach(point, &plan.path, scope) {
@@ -160,4 +161,27 @@ fn attach_one(
         }
     }
     Ok(Ok(()))
+}
+
+/// Program, file offset and cookie of each probe. The one at the end comes first, so that every call which is seen to begin is
+/// seen to end.
+fn probes(role: &Role, placement: &Placement) -> Vec<(&'static str, u64, u64)> {
+    let at = placement.enter.offset;
+    match *role {
+        _ if matches!(placement.strategy, Strategy::Shared(_)) => Vec::new(),
+        Role::SetFd { cookie } => vec![("tls_set_fd", at, cookie)],
+        Role::Free => vec![("tls_free", at, 0)],
+        Role::Call { cookie } => {
+            let cookie = match (cookie, placement.strategy) {
+                // What both forms call tells the end from a failure, as the public function without `_ex` does.
+                (cookie::READ_EX, Strategy::Inner) => cookie::READ,
+                (cookie, _) => cookie,
+            } | placement.count.cookie();
+            match &placement.leave {
+                Leave::Nothing => vec![],
+                Leave::Return => vec![("tls_return", at, cookie), ("tls_call", at, cookie)],
+                Leave::At(point) => vec![("tls_settled", point.offset, cookie), ("tls_call", at, cookie)],
+            }
+        }
+    }
 }

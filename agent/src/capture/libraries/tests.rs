@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::maps::{MappedFile, MapsText};
-use super::{FileFacts, LibraryFinder, Problem, Stage, TlsSearch, functions_of_file, open, open_path};
+use super::{FileFacts, LibraryFinder, Problem, Stage, TlsSearch, open, open_path, placements_in};
 use crate::capture::gateways::Pid;
 use crate::capture::gateways::live_nginx::until;
 use crate::capture::symbols::made_elf::{Elf, TEXT_ADDRESS};
@@ -101,9 +101,9 @@ fn the_systems_libssl_is_read_as_the_dynamic_linker_reads_it() {
     let library = &libraries[0];
     assert_eq!(library.path_in_process, path);
     let found: Vec<_> = library
-        .functions
+        .placements
         .iter()
-        .map(|(function, offset)| (*function, offset.0))
+        .map(|(function, placement)| (*function, placement.offset))
         .collect();
     assert_eq!(found, expected);
     assert!(
@@ -143,9 +143,9 @@ fn a_library_that_was_replaced_on_disk_is_the_one_that_is_mapped() {
                 "{library:?}"
             );
             let found: Vec<_> = library
-                .functions
+                .placements
                 .iter()
-                .map(|(function, offset)| (*function, offset.0))
+                .map(|(function, placement)| (*function, placement.offset))
                 .collect();
             assert_eq!(found, expected);
         }
@@ -233,7 +233,7 @@ fn a_file_that_changes_in_place_is_read_again() {
     let long = finder.facts_of(&open_path(path.clone()).expect("a file"));
     assert!(matches!(long, FileFacts::Unusable(Problem::TooLong)), "{long:?}");
     check_file(&mut finder, &path, &with_read, Ok(&[TlsFunction::Read]));
-    assert_eq!(functions_of_file(&path).expect("a file").functions.len(), 1);
+    assert_eq!(placements_in(&path).expect("a file").len(), 1);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use kongtap_common::target;
 
 use super::tls::{Subject, TlsCoverage};
-use super::{CaptureStatus, Found, TlsState, WatchedGateway, WatchedWorker};
+use super::{CaptureStatus, Found, WatchedGateway, WatchedWorker};
 use crate::capture::gateways::classify::{self, Role};
 use crate::capture::gateways::facts::{self, ProcessFacts, StatFacts};
 use crate::capture::gateways::watch::Watcher;
@@ -21,6 +21,8 @@ use crate::capture::gateways::{Gateway, GatewayKind, Pid, ProcessId};
 use crate::capture::probes::Probes;
 use crate::capture::probes::following::{ProcessChange, ProcessEvent, Woken};
 use crate::capture::reader::{Reader, ReaderCounters};
+use crate::capture::tls::choice::{Chooser, TlsOptions};
+use crate::capture::tls::state::TlsState;
 use crate::clock;
 
 /// The follower's state.
@@ -47,7 +49,7 @@ impl Follower {
     pub(super) fn new(
         watcher: Watcher,
         probes: Probes,
-        tls: bool,
+        tls: TlsOptions,
         status: Arc<ArcSwap<CaptureStatus>>,
         reader: &Reader,
     ) -> Self {
@@ -55,7 +57,7 @@ impl Follower {
             watcher,
             probes,
             reader_counters: Arc::clone(reader.counters()),
-            tls: tls.then(TlsCoverage::default),
+            tls: tls.is_on.then(|| TlsCoverage::new(Chooser::new(tls))),
             workers: BTreeMap::new(),
             descendants: BTreeSet::new(),
             masters: BTreeSet::new(),
@@ -170,6 +172,10 @@ impl Follower {
                 GatewayChange::WorkerStarted { .. } | GatewayChange::GatewayFound(_)
             )
         });
+        // All sockets before any TLS, which may take its time. What is refused is told when its turn comes.
+        for pid in began.iter().filter_map(started) {
+            drop(self.probes.watch(pid.0));
+        }
         let mut found = BTreeSet::new();
         let mut again = BTreeSet::new();
         for change in began {
@@ -220,9 +226,22 @@ impl Follower {
                 | GatewayChange::GatewayFound(_) => {}
             }
         }
+        self.distrust_tls();
         self.judge_descendants();
         self.children = self.masters_children();
         self.publish();
+    }
+
+    /// Where TLS probes turn out to be wrong, they have been replaced, and the states say so.
+    fn distrust_tls(&mut self) {
+        let Some(tls) = &mut self.tls else {
+            return;
+        };
+        for (pid, state) in tls.distrust(&mut self.probes) {
+            if let Some(worker) = self.workers.get_mut(&pid) {
+                worker.tls = state;
+            }
+        }
     }
 
     /// Whether a master has other children than at the last tick.
@@ -363,6 +382,9 @@ impl Follower {
     fn forget(&mut self, pid: Pid) {
         self.workers.remove(&pid);
         self.problems.remove(&pid);
+        if let Some(tls) = &mut self.tls {
+            tls.forget(pid);
+        }
         if let Err(error) = self.probes.forget(pid.0) {
             tracing::warn!(pid = pid.0, %error, "Cannot forget a worker.");
         }
@@ -422,5 +444,14 @@ fn gone(change: &GatewayChange) -> Option<ProcessId> {
         GatewayChange::WorkerStarted { .. }
         | GatewayChange::GatewayGone(_)
         | GatewayChange::GatewayFound(_) => None,
+    }
+}
+
+fn started(change: &GatewayChange) -> Option<Pid> {
+    match change {
+        GatewayChange::WorkerStarted { worker, .. } => Some(worker.pid),
+        GatewayChange::WorkerGone { .. } | GatewayChange::GatewayGone(_) | GatewayChange::GatewayFound(_) => {
+            None
+        }
     }
 }

@@ -7,24 +7,44 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::TlsState;
 use super::sharing::{Sharing, sharing};
 use crate::capture::gateways::{GatewayKind, Pid, ProcessId};
 use crate::capture::libraries::{LibraryFinder, TlsLibrary, TlsSearch};
-use crate::capture::probes::{FileId, Probes};
-use crate::capture::symbols::TlsFunction;
-use crate::capture::tls::TlsProbePlan;
+use crate::capture::probes::{CaptureError, FileId, Probes};
+use crate::capture::tls::choice::{self, Chooser};
+use crate::capture::tls::state::{Proof, TlsState};
+use crate::capture::tls::{TlsAttachment, TlsProbePlan};
 
 /// What is known of libraries and where their probes stand.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct TlsCoverage {
+    chooser: Chooser,
     finder: LibraryFinder,
     /// What a master maps, which is what its children are born with.
     of_master: BTreeMap<ProcessId, Libraries>,
-    /// Probed in every process, with how many functions.
-    everywhere: BTreeMap<FileId, usize>,
+    /// Probed in every process.
+    everywhere: BTreeMap<FileId, Standing>,
     /// Also mapped by others than gateways, hence probed in each worker.
     shared: BTreeSet<FileId>,
+    /// Workers, by what covers them.
+    workers: BTreeMap<Pid, Cover>,
+}
+
+/// Probes that stand somewhere.
+#[derive(Clone, Debug)]
+struct Standing {
+    library: String,
+    plan: TlsProbePlan,
+    state: TlsState,
+}
+
+/// What covers a worker.
+#[derive(Debug)]
+enum Cover {
+    /// Probes that stand everywhere.
+    Everywhere(FileId),
+    /// Its own.
+    Own(Standing),
 }
 
 /// The libraries of a process, or why none can be used.
@@ -42,6 +62,18 @@ pub(super) struct Subject {
 }
 
 impl TlsCoverage {
+    /// Covers nothing yet.
+    pub(super) fn new(chooser: Chooser) -> Self {
+        Self {
+            chooser,
+            finder: LibraryFinder::default(),
+            of_master: BTreeMap::new(),
+            everywhere: BTreeMap::new(),
+            shared: BTreeSet::new(),
+            workers: BTreeMap::new(),
+        }
+    }
+
     /// Puts the probes where the process's TLS is.
     pub(super) fn begin(
         &mut self,
@@ -84,44 +116,113 @@ impl TlsCoverage {
         library: &TlsLibrary,
         gateways: &BTreeSet<Pid>,
     ) -> TlsState {
-        let name = library
-            .version
-            .clone()
-            .unwrap_or_else(|| library.path_in_process.display().to_string());
+        let name = choice::name(library);
         let file = (library.device, library.inode);
-        let plan = plan(library, subject.kind);
-        if !self.everywhere.contains_key(&file) && !self.shared.contains(&file) {
-            let sharing = sharing(
-                library.inode,
-                library.path_in_process.file_name().unwrap_or_default(),
-                gateways,
-            );
-            tracing::debug!(?sharing, library = %library.path_in_process.display(), "Looked who uses a library.");
+        if !self.everywhere.contains_key(&file) {
+            let (plan, proof) = self.chooser.plan(library, subject.kind);
+            let is_private = !self.shared.contains(&file) && is_only_of_gateways(library, gateways);
             // If the probes cannot be placed, the worker's own are tried, and say why not.
-            if sharing == Sharing::GatewaysOnly
-                && let Ok(attachment) = probes.attach_tls_everywhere(file, &plan)
-            {
-                self.everywhere.insert(file, attachment.probed.len());
+            match is_private.then(|| probes.attach_tls_everywhere(file, &plan)) {
+                Some(Ok(attachment)) => {
+                    let state = choice::state(&name, &plan, &attachment, proof);
+                    let standing = Standing {
+                        library: name.clone(),
+                        plan,
+                        state,
+                    };
+                    self.everywhere.insert(file, standing);
+                }
+                Some(Err(_)) | None => {
+                    self.shared.insert(file);
+                    return self.cover_alone(probes, subject.pid, name, plan, proof);
+                }
             }
         }
-        if let Some(functions) = self.everywhere.get(&file) {
-            return match probes.mark_tls(subject.pid.0) {
-                Ok(()) => TlsState::Calls {
-                    library: name,
-                    functions: *functions,
-                },
-                Err(error) => TlsState::Unusable(format!("{name}: {error}")),
-            };
-        }
-        self.shared.insert(file);
-        match probes.attach_tls(subject.pid.0, &plan) {
-            Ok(attachment) => TlsState::Calls {
-                library: name,
-                functions: attachment.probed.len(),
-            },
+        let Some(standing) = self.everywhere.get(&file) else {
+            return TlsState::NoLibrary;
+        };
+        match probes.mark_tls(subject.pid.0) {
+            Ok(()) => {
+                self.workers.insert(subject.pid, Cover::Everywhere(file));
+                standing.state.clone()
+            }
             Err(error) => TlsState::Unusable(format!("{name}: {error}")),
         }
     }
+
+    fn cover_alone(
+        &mut self,
+        probes: &mut Probes,
+        pid: Pid,
+        library: String,
+        plan: TlsProbePlan,
+        proof: Proof,
+    ) -> TlsState {
+        match probes.attach_tls(pid.0, &plan) {
+            Ok(attachment) => {
+                let state = choice::state(&library, &plan, &attachment, proof);
+                let standing = Standing {
+                    library,
+                    plan,
+                    state: state.clone(),
+                };
+                self.workers.insert(pid, Cover::Own(standing));
+                state
+            }
+            Err(error) => TlsState::Unusable(format!("{library}: {error}")),
+        }
+    }
+
+    /// A worker is gone.
+    pub(super) fn forget(&mut self, pid: Pid) {
+        self.workers.remove(&pid);
+    }
+
+    /// Puts every probe on first instructions when a call has moved other bytes than its probes found. Answers the states that
+    /// changed.
+    pub(super) fn distrust(&mut self, probes: &mut Probes) -> BTreeMap<Pid, TlsState> {
+        let Ok(counters) = probes.counters() else {
+            return BTreeMap::new();
+        };
+        if !self.chooser.has_lost_trust(&counters) {
+            return BTreeMap::new();
+        }
+        for (file, standing) in &mut self.everywhere {
+            standing.replace(|plan| probes.replace_tls_everywhere(*file, plan));
+        }
+        let mut states = BTreeMap::new();
+        for (pid, cover) in &mut self.workers {
+            let state = match cover {
+                Cover::Everywhere(file) => self.everywhere.get(file).map(|standing| standing.state.clone()),
+                Cover::Own(standing) => {
+                    standing.replace(|plan| probes.replace_tls(pid.0, plan));
+                    Some(standing.state.clone())
+                }
+            };
+            states.extend(state.map(|state| (*pid, state)));
+        }
+        states
+    }
+}
+
+impl Standing {
+    /// Goes over to first instructions.
+    fn replace(&mut self, attach: impl FnOnce(&TlsProbePlan) -> Result<TlsAttachment, CaptureError>) {
+        let (plan, proof) = choice::distrusted(&self.plan);
+        self.plan = plan;
+        self.state = match attach(&self.plan) {
+            Ok(attachment) => choice::state(&self.library, &self.plan, &attachment, proof),
+            Err(error) => TlsState::Unusable(format!("{}: {error}", self.library)),
+        };
+    }
+}
+
+/// Whether a library is mapped by gateways alone.
+fn is_only_of_gateways(library: &TlsLibrary, gateways: &BTreeSet<Pid>) -> bool {
+    let name = library.path_in_process.file_name().unwrap_or_default();
+    let sharing = sharing(library.inode, name, gateways);
+    tracing::debug!(?sharing, library = %library.path_in_process.display(), "Looked who uses a library.");
+    sharing == Sharing::GatewaysOnly
 }
 
 fn search(finder: &mut LibraryFinder, pid: Pid) -> Libraries {
@@ -136,19 +237,5 @@ fn search(finder: &mut LibraryFinder, pid: Pid) -> Libraries {
             Err(TlsState::Unusable(why.join(", ")))
         }
         Err(error) => Err(TlsState::Unusable(error.to_string())),
-    }
-}
-
-fn plan(library: &TlsLibrary, kind: GatewayKind) -> TlsProbePlan {
-    // nginx always calls `SSL_set_fd` before its first handshake, so there is no need to pay for the handshake's probes.
-    let sets_fd = kind != GatewayKind::Other;
-    TlsProbePlan {
-        path: library.path_for_agent.clone(),
-        functions: library
-            .functions
-            .iter()
-            .filter(|(function, _)| !(sets_fd && **function == TlsFunction::DoHandshake))
-            .map(|(function, offset)| (*function, offset.0))
-            .collect(),
     }
 }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use kongtap_common::counter;
-use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
 
 use super::{BUDGET, Capture, Seen, pattern, skip};
+use crate::capture::libraries::placements_in;
+use crate::capture::placement::stepped;
 use crate::capture::symbols::TlsFunction;
 use crate::capture::tls::TlsProbePlan;
 use crate::clock;
@@ -227,9 +228,9 @@ impl Drop for Client {
     }
 }
 
-/// The functions of the system's libssl that are in `functions`.
-fn plan(functions: &[TlsFunction]) -> TlsProbePlan {
-    let path = [
+/// The system's libssl.
+fn system_libssl() -> PathBuf {
+    [
         "/usr/lib/x86_64-linux-gnu",
         "/usr/lib/aarch64-linux-gnu",
         "/usr/lib64",
@@ -238,25 +239,15 @@ fn plan(functions: &[TlsFunction]) -> TlsProbePlan {
     .iter()
     .map(|directory| PathBuf::from(directory).join("libssl.so.3"))
     .find(|path| path.exists())
-    .expect("the system's libssl");
-    let bytes = std::fs::read(&path).unwrap();
-    let file = object::File::parse(bytes.as_slice()).unwrap();
-    let addresses: BTreeMap<&str, u64> = file
-        .dynamic_symbols()
-        .map(|symbol| (symbol.name().unwrap(), symbol.address()))
-        .collect();
-    let offset = |address: u64| {
-        let segment = file
-            .segments()
-            .find(|segment| (segment.address()..segment.address() + segment.size()).contains(&address))
-            .unwrap();
-        address - segment.address() + segment.file_range().0
-    };
-    let functions = functions
-        .iter()
-        .map(|function| (*function, offset(addresses[function.symbol()])))
-        .collect();
-    TlsProbePlan { path, functions }
+    .expect("the system's libssl")
+}
+
+/// The functions of the system's libssl that are in `functions`, where they cost least.
+fn plan(functions: &[TlsFunction]) -> TlsProbePlan {
+    let path = system_libssl();
+    let mut placements = placements_in(&path).unwrap();
+    placements.retain(|function, _| functions.contains(function));
+    TlsProbePlan { path, placements }
 }
 
 /// What a gateway gets: everything but the handshake.
@@ -274,14 +265,24 @@ fn gateway_plan() -> TlsProbePlan {
 
 #[test]
 fn plaintext_of_both_legs_is_exact() {
+    plaintext_is_exact(&gateway_plan());
+}
+
+#[test]
+fn on_first_instructions_it_is_the_same() {
+    let mut plan = gateway_plan();
+    plan.placements = stepped(&plan.placements, "");
+    plaintext_is_exact(&plan);
+}
+
+fn plaintext_is_exact(plan: &TlsProbePlan) {
     let Some(nginx) = Nginx::start() else { return };
     let Some(mut capture) = Capture::start() else {
         return;
     };
     capture.probes.watch(nginx.pid()).unwrap();
-    let plan = gateway_plan();
-    let attached = capture.probes.attach_tls(nginx.pid(), &plan).unwrap();
-    assert_eq!(attached.probed.len(), plan.functions.len(), "{attached:?}");
+    let attached = capture.probes.attach_tls(nginx.pid(), plan).unwrap();
+    assert_eq!(attached.probed.len(), plan.placements.len(), "{attached:?}");
     let mut client = nginx.client();
     for path in ["/short", "/file", "/short", "/file"] {
         client.get(path);
@@ -486,7 +487,7 @@ fn a_plan_without_functions_is_refused() {
     };
     let nothing = TlsProbePlan {
         path: plan(&[]).path,
-        functions: BTreeMap::new(),
+        placements: BTreeMap::new(),
     };
     let error = capture.probes.attach_tls(nginx.pid(), &nothing).unwrap_err();
     assert!(error.to_string().starts_with("no function of "), "{error}");
