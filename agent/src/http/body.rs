@@ -13,6 +13,7 @@ pub(super) struct BodyBuilder {
     total_bytes: u64,
     wire_bytes: u64,
     hole_bytes: u64,
+    has_open_hole: bool,
     /// When its newest byte moved.
     last: Option<KernelTime>,
 }
@@ -25,6 +26,7 @@ impl BodyBuilder {
             total_bytes: 0,
             wire_bytes: 0,
             hole_bytes: 0,
+            has_open_hole: false,
             last: None,
         }
     }
@@ -36,7 +38,7 @@ impl BodyBuilder {
         self.total_bytes = self
             .total_bytes
             .saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
-        if self.hole_bytes == 0 {
+        if self.hole_bytes == 0 && !self.has_open_hole {
             let room = self.limit.saturating_sub(self.kept.len());
             // Copied, so that a slow body does not keep whole batches of records alive.
             self.kept.extend_from_slice(data.get(..room).unwrap_or(data));
@@ -51,6 +53,11 @@ impl BodyBuilder {
         self.hole_bytes = self.hole_bytes.saturating_add(bytes);
     }
 
+    /// Takes a hole of unknown length.
+    pub(super) const fn push_open_hole(&mut self) {
+        self.has_open_hole = true;
+    }
+
     /// When its newest byte moved; `None` if none did.
     pub(super) const fn last(&self) -> Option<KernelTime> {
         self.last
@@ -62,6 +69,7 @@ impl BodyBuilder {
             total_bytes: self.total_bytes,
             wire_bytes: self.wire_bytes,
             hole_bytes: self.hole_bytes,
+            has_open_hole: self.has_open_hole,
             complete,
         }
     }
