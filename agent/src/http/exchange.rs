@@ -103,6 +103,15 @@ pub struct Request {
     pub ended: KernelTime,
 }
 
+impl Request {
+    /// Whether it is known what was asked, and of whom, as far as the client said so.
+    #[must_use]
+    pub fn names_its_target(&self) -> bool {
+        let has_all = !self.method.is_empty() && !self.target.is_empty() && self.headers.contains("host");
+        self.head == HeadState::Whole || has_all
+    }
+}
+
 /// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
