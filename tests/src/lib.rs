@@ -7,6 +7,7 @@
 pub mod client;
 pub mod compare;
 pub mod gateway;
+pub mod grpc;
 pub mod http2;
 pub mod inspector;
 pub mod kernel;
