@@ -260,6 +260,20 @@ fn an_entry_that_evicts_for_certain_makes_the_table_known_again() {
 }
 
 #[test]
+fn the_size_of_the_table_may_have_changed_in_a_lost_block() {
+    let mut decoder = Decoder::new(TABLE_BYTES);
+    check(&mut decoder, &[("3f21", &[])]); // 64 bytes, room for one entry
+    decoder.lose(); // … in which the encoder went back to 4096
+    check(
+        &mut decoder,
+        &[
+            ("4001 6101 62 4001 6301 64", &["a: b", "c: d"]),
+            ("be bf", &["c: d", "a: b"]),
+        ],
+    );
+}
+
+#[test]
 fn malformed_blocks_give_what_came_before_the_fault() {
     for (block, expected) in [
         ("82 80", &[":method: GET"][..]),            // index 0
