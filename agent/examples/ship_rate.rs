@@ -24,7 +24,9 @@ use kongtap::clock::{self, WallClock};
 use kongtap::correlate::JoinedExchange;
 use kongtap::gateway::entities::Scope;
 use kongtap::gateway::snapshot::{ConsumerMatch, CredentialPlace, Resolution, RouteMatch, UnknownRoute};
-use kongtap::http::exchange::{Body, ConnInfo, Exchange, Leg, Outcome, Request, Response, Version};
+use kongtap::http::exchange::{
+    Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response, Version,
+};
 use kongtap::http::headers::Headers;
 use kongtap::message::redact::Redaction;
 use kongtap::message::{BuildInput, Message, Profile, build};
@@ -176,6 +178,7 @@ impl Sample {
             total_bytes: 2048,
             wire_bytes: 2048,
             hole_bytes: 0,
+            has_open_hole: false,
             complete: true,
             bytes: text,
         };
@@ -196,6 +199,8 @@ impl Sample {
                 method: Bytes::from_static(b"POST"),
                 target: Bytes::from_static(b"/orders/17?expand=lines&page=2"),
                 version: Version::Http11,
+                head: HeadState::Whole,
+                trailers: Headers::default(),
                 headers: headers.clone(),
                 body: body.clone(),
                 started: at(1000),
@@ -205,12 +210,16 @@ impl Sample {
                 status: 200,
                 reason: Bytes::from_static(b"OK"),
                 version: Version::Http11,
+                head: HeadState::Whole,
+                trailers: Headers::default(),
                 headers: answer_headers,
                 body,
                 started: at(3000),
                 ended: at(3000),
             }),
             outcome: Outcome::Complete,
+            stream: None,
+            reset: None,
         };
         let upstream = Exchange {
             leg: Leg::Upstream,

@@ -8,6 +8,7 @@
 //! never matched by time, address or target; they go out alone and are counted.
 
 pub mod merge;
+mod recover;
 mod shelf;
 
 #[cfg(test)]
@@ -235,9 +236,10 @@ impl Correlator {
     }
 
     /// Puts out a proxied client exchange with whatever legs are there. They are taken, so no later exchange can have them.
-    fn release(&mut self, key: &Key, client: Exchange, out: &mut Vec<Joined>) {
+    fn release(&mut self, key: &Key, mut client: Exchange, out: &mut Vec<Joined>) {
         let mut upstream = self.upstream.take(key);
         upstream.sort_by_key(request_start);
+        recover::from_upstream(&mut client, &upstream);
         match u64::try_from(upstream.len()).unwrap_or(u64::MAX) {
             0 => self.counters.grace_expired += 1,
             attempts => {

@@ -208,6 +208,9 @@ fn decide(joined: &JoinedExchange, history: &History, settings: &Settings) -> Ve
     let Some(request) = &joined.client.request else {
         return Verdict::Drop(DropReason::HeadLost);
     };
+    if !request.names_its_target() {
+        return Verdict::Drop(DropReason::HeadLost);
+    }
     let bound = history.at(request.started);
     if is_gateway_api(joined, &bound) {
         return Verdict::Filter(FilterReason::GatewayApi);

@@ -8,6 +8,8 @@ pub mod bench;
 pub mod client;
 pub mod compare;
 pub mod gateway;
+pub mod grpc;
+pub mod http2;
 pub mod inspector;
 pub mod kernel;
 pub mod kongtap;

@@ -12,6 +12,7 @@ use crate::http::detect::{DETECTION_BYTES, Detection, detect, detect_joining};
 use crate::http::exchange::{ConnInfo, Exchange, Leg};
 use crate::http::h1::limits::HttpLimits;
 use crate::http::h1::{Http1, Side};
+use crate::http::h2::{self, Http2};
 
 /// A connection that is being followed.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ enum Protocol {
     Joined,
     /// HTTP/1.
     Http1(Box<Http1>),
+    /// HTTP/2.
+    Http2(Box<Http2>),
     /// Something that is not read.
     Opaque,
 }
@@ -92,9 +95,7 @@ impl Connection {
 
     /// What was met since the last call; resets.
     pub(super) fn take_stats(&mut self) -> ConnStats {
-        if let Protocol::Http1(http) = &mut self.protocol {
-            self.stats.http.add(&http.take_stats());
-        }
+        self.collect_stats();
         std::mem::take(&mut self.stats)
     }
 
@@ -124,7 +125,7 @@ impl Connection {
                 bytes => Unwanted::Bytes(bytes),
             },
             Protocol::Opaque => Unwanted::All,
-            Protocol::Undecided { .. } | Protocol::Joined => Unwanted::Bytes(0),
+            Protocol::Http2(_) | Protocol::Undecided { .. } | Protocol::Joined => Unwanted::Bytes(0),
         };
         self.stream(direction).skip(unwanted)
     }
@@ -148,15 +149,19 @@ impl Connection {
         self.last = end.at;
         let hole = self.stream(end.direction).place_end(end.pos);
         self.hole(end.direction, hole, end.at, out);
-        if let Protocol::Http1(http) = &mut self.protocol {
-            http.end(side(http.leg(), end.direction), end.at, out);
+        match &mut self.protocol {
+            Protocol::Http1(http) => http.end(side(http.leg(), end.direction), end.at, out),
+            Protocol::Http2(http) => http.end(side(http.leg(), end.direction), out),
+            Protocol::Undecided { .. } | Protocol::Joined | Protocol::Opaque => {}
         }
     }
 
     /// It is gone: everything that is left comes out.
     pub(super) fn close(mut self, at: KernelTime, out: &mut Vec<Exchange>) -> ConnStats {
-        if let Protocol::Http1(http) = &mut self.protocol {
-            http.close(at, out);
+        match &mut self.protocol {
+            Protocol::Http1(http) => http.close(at, out),
+            Protocol::Http2(http) => http.close(out),
+            Protocol::Undecided { .. } | Protocol::Joined | Protocol::Opaque => {}
         }
         self.take_stats()
     }
@@ -177,11 +182,20 @@ impl Connection {
                     self.become_opaque();
                 }
             }
+            Protocol::Http2(http) => http.data(side(http.leg(), direction), bytes, at, out),
             Protocol::Undecided { speaker, seen } => {
-                // The client speaks first, so the other direction's first bytes say that this is no HTTP from its start.
-                if *speaker.get_or_insert(direction) != direction {
-                    self.stats.not_http += 1;
-                    self.become_opaque();
+                // The client speaks first, but for HTTP/2's SETTINGS, so the other direction's first bytes say that this is no HTTP
+                // from its start.
+                let speaker = *speaker.get_or_insert(direction);
+                if speaker != direction {
+                    if h2::is_server_preface(&bytes) == Some(true) {
+                        let before = std::mem::take(seen).freeze();
+                        self.begin_http2(speaker, limits);
+                        self.bytes(speaker, before, at, limits, out);
+                        self.bytes(direction, bytes, at, limits, out);
+                    } else {
+                        self.give_up(Detection::Other);
+                    }
                     return;
                 }
                 let bytes = if seen.is_empty() {
@@ -190,22 +204,47 @@ impl Connection {
                     seen.extend_from_slice(&bytes);
                     std::mem::take(seen).freeze()
                 };
+                match h2::is_server_preface(&bytes) {
+                    Some(true) => {
+                        self.begin_http2(direction.opposite(), limits);
+                        self.bytes(direction, bytes, at, limits, out);
+                        return;
+                    }
+                    None => {
+                        seen.extend_from_slice(&bytes);
+                        return;
+                    }
+                    Some(false) => {}
+                }
                 let detection = detect(&bytes);
                 match detection {
+                    Detection::Http2 => {
+                        self.begin_http2(direction, limits);
+                        self.bytes(direction, bytes, at, limits, out);
+                    }
                     Detection::Undecided if bytes.len() < DETECTION_BYTES => seen.extend_from_slice(&bytes),
                     Detection::Request => self.begin_http1(direction, bytes, at, limits, out),
-                    Detection::Http2
-                    | Detection::Tls
-                    | Detection::Response
-                    | Detection::Other
-                    | Detection::Undecided => self.give_up(detection),
+                    Detection::Tls | Detection::Response | Detection::Other | Detection::Undecided => {
+                        self.give_up(detection);
+                    }
                 }
             }
             Protocol::Joined => match detect_joining(&bytes) {
                 Detection::Request => self.begin_http1(direction, bytes, at, limits, out),
-                unreadable @ (Detection::Http2 | Detection::Tls) => self.give_up(unreadable),
+                Detection::Http2 => {
+                    self.begin_http2(direction, limits);
+                    self.bytes(direction, bytes, at, limits, out);
+                }
+                Detection::Tls => self.give_up(Detection::Tls),
                 Detection::Response | Detection::Other | Detection::Undecided => {
-                    self.stats.http.skipped_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                    if let Some(leg) = h2::leg_of_call(&bytes, direction) {
+                        self.stats.http2 += 1;
+                        let mut http = Http2::joining(self.info, leg, limits);
+                        http.data(side(leg, direction), bytes, at, out);
+                        self.protocol = Protocol::Http2(Box::new(http));
+                    } else {
+                        self.stats.http.skipped_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                    }
                 }
             },
             Protocol::Opaque => {}
@@ -220,30 +259,41 @@ impl Connection {
         limits: HttpLimits,
         out: &mut Vec<Exchange>,
     ) {
-        let leg = match direction {
-            Direction::Ingress => Leg::Downstream,
-            Direction::Egress => Leg::Upstream,
-        };
-        let mut http = Http1::new(self.info, leg, limits);
+        let mut http = Http1::new(self.info, leg_asked_by(direction), limits);
         http.data(Side::Request, bytes, at, out);
         self.protocol = Protocol::Http1(Box::new(http));
     }
 
+    /// HTTP/2 from its start, with `client` as the client's direction.
+    fn begin_http2(&mut self, client: Direction, limits: HttpLimits) {
+        self.stats.http2 += 1;
+        self.protocol = Protocol::Http2(Box::new(Http2::new(self.info, leg_asked_by(client), limits)));
+    }
+
     fn give_up(&mut self, what: Detection) {
         match what {
-            Detection::Http2 => self.stats.http2 += 1,
             Detection::Tls => self.stats.ciphertext += 1,
-            Detection::Request | Detection::Response | Detection::Other | Detection::Undecided => {
+            Detection::Http2
+            | Detection::Request
+            | Detection::Response
+            | Detection::Other
+            | Detection::Undecided => {
                 self.stats.not_http += 1;
             }
         }
         self.become_opaque();
     }
 
-    fn become_opaque(&mut self) {
-        if let Protocol::Http1(http) = &mut self.protocol {
-            self.stats.http.add(&http.take_stats());
+    fn collect_stats(&mut self) {
+        match &mut self.protocol {
+            Protocol::Http1(http) => self.stats.http.add(&http.take_stats()),
+            Protocol::Http2(http) => self.stats.http.add(&http.take_stats()),
+            Protocol::Undecided { .. } | Protocol::Joined | Protocol::Opaque => {}
         }
+    }
+
+    fn become_opaque(&mut self) {
+        self.collect_stats();
         self.protocol = Protocol::Opaque;
     }
 
@@ -255,6 +305,7 @@ impl Connection {
         self.stats.hole_bytes = self.stats.hole_bytes.saturating_add(bytes);
         match &mut self.protocol {
             Protocol::Http1(http) => http.hole(side(http.leg(), direction), bytes, at, out),
+            Protocol::Http2(http) => http.hole(side(http.leg(), direction), bytes, at, out),
             // The start is lost: what comes next may be anywhere in a message.
             Protocol::Undecided { .. } => self.protocol = Protocol::Joined,
             Protocol::Joined | Protocol::Opaque => {}
@@ -267,6 +318,8 @@ impl Connection {
         }
         match &mut self.protocol {
             Protocol::Http1(http) => http.left(side(http.leg(), direction), bytes, at, out),
+            // Which bytes are left of it cannot be chosen, so they are as good as lost.
+            Protocol::Http2(http) => http.hole(side(http.leg(), direction), bytes, at, out),
             Protocol::Undecided { .. } => self.protocol = Protocol::Joined,
             Protocol::Joined | Protocol::Opaque => {}
         }
@@ -277,6 +330,13 @@ impl Connection {
             Direction::Ingress => &mut self.ingress,
             Direction::Egress => &mut self.egress,
         }
+    }
+}
+
+const fn leg_asked_by(client: Direction) -> Leg {
+    match client {
+        Direction::Ingress => Leg::Downstream,
+        Direction::Egress => Leg::Upstream,
     }
 }
 

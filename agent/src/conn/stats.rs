@@ -36,7 +36,7 @@ pub struct ConnStats {
 impl ConnStats {
     /// Every count with its name in `/status` and metrics.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 18] {
+    pub fn named(&self) -> [(&'static str, u64); 21] {
         [
             ("open", self.open),
             ("opened", self.opened),
@@ -56,6 +56,9 @@ impl ConnStats {
             ("skipped_bytes", self.http.skipped_bytes),
             ("unpaired_responses", self.http.unpaired_responses),
             ("upgrades", self.http.upgrades),
+            ("unknown_fields", self.http.unknown_fields),
+            ("pushes", self.http.pushes),
+            ("given_up_streams", self.http.given_up_streams),
         ]
     }
 

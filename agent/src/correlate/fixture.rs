@@ -6,7 +6,7 @@ use kongtap_common::record::ConnId;
 use serde_json::Value;
 
 use crate::capture::event::KernelTime;
-use crate::http::exchange::{Body, ConnInfo, Exchange, Leg, Outcome, Request, Response, Version};
+use crate::http::exchange::{Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response, Version};
 use crate::http::headers::Headers;
 
 const TRANSCRIPT: &str = include_str!("../../../testdata/kong-3.9.1/transcript.txt");
@@ -32,6 +32,8 @@ pub(super) fn request(headers: Headers, started: u64) -> Request {
         method: "GET".into(),
         target: "/".into(),
         version: Version::Http11,
+        head: HeadState::Whole,
+        trailers: Headers::default(),
         headers,
         body: Body::default(),
         started: KernelTime(started),
@@ -44,6 +46,8 @@ pub(super) fn response(status: u16, headers: Headers, started: u64) -> Response 
         status,
         reason: "".into(),
         version: Version::Http11,
+        head: HeadState::Whole,
+        trailers: Headers::default(),
         headers,
         body: Body::default(),
         started: KernelTime(started),
@@ -76,6 +80,8 @@ pub(super) fn exchange(
             Some(_) => Outcome::Complete,
             None => Outcome::ResponseAbsent,
         },
+        stream: None,
+        reset: None,
         request,
         response,
     }

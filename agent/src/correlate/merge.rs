@@ -70,7 +70,7 @@ pub fn plugin_view(joined: &JoinedExchange) -> Headers {
     Headers(view)
 }
 
-fn is_handled_by_nginx(header: &Header) -> bool {
+pub(super) fn is_handled_by_nginx(header: &Header) -> bool {
     HANDLED_BY_NGINX
         .iter()
         .any(|name| header.name.eq_ignore_ascii_case(name.as_bytes()))

@@ -12,6 +12,7 @@ use crate::gateway::consumer;
 use crate::gateway::credentials::{self, RouteAuth};
 use crate::gateway::entities::{Consumer, Entities, Plugin, Reference, Route, Scope, Service};
 use crate::gateway::router::{Found, RequestFacts, Router, RouterProfile};
+use crate::http::exchange::HeadState;
 
 mod evidence;
 
@@ -113,6 +114,8 @@ pub struct Snapshot {
     /// What requests without a route are asked for: by global plugins.
     global_credentials: Arc<[CredentialPlace]>,
     plugins: Vec<Plugin>,
+    /// Whether some route looks at header fields.
+    routes_by_header: bool,
 }
 
 impl Snapshot {
@@ -153,6 +156,7 @@ impl Snapshot {
         let snapshot = Self {
             is_configured: true,
             router,
+            routes_by_header: routes.iter().any(|route| !route.headers.is_empty()),
             services_by_name: services.iter().filter_map(by_name).collect(),
             routes_by_name: routes.iter().filter_map(route_by_name).collect(),
             services: services.into_iter().map(|it| (Arc::clone(&it.id), it)).collect(),
@@ -216,7 +220,7 @@ impl Snapshot {
         if !self.is_configured {
             return Found::Unknown(UnknownRoute::NoConfiguration);
         }
-        let Some(facts) = RequestFacts::of(&joined.client) else {
+        let Some(facts) = RequestFacts::of(&joined.client).filter(|_| self.can_judge(joined)) else {
             return Found::Unknown(UnknownRoute::NoRequest);
         };
         let found = self.router.find(&facts);
@@ -225,6 +229,18 @@ impl Snapshot {
         } else {
             found
         }
+    }
+
+    /// Whether enough of the request is known: a field that is not may be one that a route asks for.
+    fn can_judge(&self, joined: &JoinedExchange) -> bool {
+        joined
+            .client
+            .request
+            .as_ref()
+            .is_some_and(|request| match request.head {
+                HeadState::Whole | HeadState::FromUpstream => true,
+                HeadState::Partial => request.names_its_target() && !self.routes_by_header,
+            })
     }
 
     /// The router alone, for explaining a decision.

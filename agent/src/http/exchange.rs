@@ -43,40 +43,92 @@ pub struct Exchange {
     pub response: Option<Response>,
     /// How it ended.
     pub outcome: Outcome,
+    /// Its stream on an HTTP/2 connection.
+    pub stream: Option<u32>,
+    /// Who broke it off (HTTP/2's RST_STREAM), if anybody did.
+    pub reset: Option<Reset>,
+}
+
+/// An HTTP/2 stream was broken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// By whom.
+    pub by: Peer,
+    /// RFC 9113 section 7; 8 (CANCEL) is what a client sends that went away.
+    pub code: u32,
+}
+
+/// One of the two ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// Who sends requests.
+    Client,
+    /// Who answers them.
+    Server,
+}
+
+/// What of a head is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HeadState {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Some of it: an HTTP/2 head that refers to fields which were sent before the connection was watched, or one with a
+    /// hole. `method` and `target` are empty where they are not known; unknown fields are left out.
+    Partial,
+    /// It was partial, and was filled in with what the upstream leg shows.
+    FromUpstream,
 }
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
+    /// What of the head is known.
+    pub head: HeadState,
     /// Method as sent.
     pub method: Bytes,
     /// Request target as sent: origin, absolute, authority or asterisk form.
     pub target: Bytes,
     /// HTTP version.
     pub version: Version,
-    /// Header fields.
+    /// Header fields. HTTP/2's pseudo fields are not among them; its `:authority` is, as `host`.
     pub headers: Headers,
     /// Body.
     pub body: Body,
+    /// Fields after the body (HTTP/2; those of chunked bodies are not kept).
+    pub trailers: Headers,
     /// When its first byte moved.
     pub started: KernelTime,
     /// When its last byte moved (the newest seen, if it did not end).
     pub ended: KernelTime,
 }
 
+impl Request {
+    /// Whether it is known what was asked, and of whom, as far as the client said so.
+    #[must_use]
+    pub fn names_its_target(&self) -> bool {
+        let has_all = !self.method.is_empty() && !self.target.is_empty() && self.headers.contains("host");
+        self.head == HeadState::Whole || has_all
+    }
+}
+
 /// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
+    /// What of the head is known.
+    pub head: HeadState,
     /// Status code, 100 to 999.
     pub status: u16,
     /// Reason phrase as sent, possibly empty.
     pub reason: Bytes,
     /// HTTP version.
     pub version: Version,
-    /// Header fields.
+    /// Header fields. HTTP/2's pseudo fields are not among them; its `:authority` is, as `host`.
     pub headers: Headers,
     /// Body.
     pub body: Body,
+    /// Fields after the body (HTTP/2; those of chunked bodies are not kept).
+    pub trailers: Headers,
     /// When its first byte moved.
     pub started: KernelTime,
     /// When its last byte moved (the newest seen, if it did not end).
@@ -106,6 +158,8 @@ pub struct Body {
     pub wire_bytes: u64,
     /// How many of `total_bytes` are lost.
     pub hole_bytes: u64,
+    /// Whether more of it moved unseen, of which it is not known how much; `total_bytes` is the least then.
+    pub has_open_hole: bool,
     /// Whether its framing said that it was complete.
     pub complete: bool,
 }
@@ -114,7 +168,7 @@ impl Body {
     /// Whether every byte of it is in `bytes`.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.complete && u64::try_from(self.bytes.len()) == Ok(self.total_bytes)
+        self.complete && !self.has_open_hole && u64::try_from(self.bytes.len()) == Ok(self.total_bytes)
     }
 }
 

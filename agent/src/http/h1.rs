@@ -10,7 +10,6 @@
 //! it has answered what it had read before. Where that does not settle which response belongs to which request, the
 //! exchange says [`Outcome::HeadLost`] rather than guess.
 
-mod body;
 pub(crate) mod framing;
 mod half;
 pub(crate) mod head;
@@ -24,7 +23,6 @@ use std::collections::VecDeque;
 
 use bytes::{Buf as _, Bytes};
 
-use self::body::BodyBuilder;
 use self::framing::{Framing, Step};
 use self::half::{Half, State};
 use self::head::{HeadEnd, ResponseHead};
@@ -32,6 +30,7 @@ use self::limits::HttpLimits;
 use self::slot::Slot;
 use self::stats::HttpStats;
 use crate::capture::event::KernelTime;
+use crate::http::body::BodyBuilder;
 use crate::http::detect::{DETECTION_BYTES, Detection, detect_joining};
 use crate::http::exchange::{ConnInfo, Exchange, Leg, Outcome};
 

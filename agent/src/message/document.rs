@@ -89,7 +89,7 @@ impl<'a> Document<'a> {
             },
             kong: match input.profile {
                 Profile::Plugin => None,
-                Profile::Extended => Some(Kong::new(input, is_withheld)),
+                Profile::Extended => Some(Kong::new(input, rules, is_withheld)),
             },
         }
     }

@@ -56,6 +56,11 @@ impl<'a> HeaderObject<'a> {
         }
     }
 
+    /// The same for the fields after a response's body.
+    pub(super) fn of_trailers(trailers: &'a Headers, rules: &Rules<'_>) -> Self {
+        Self::of_request(trailers, rules)
+    }
+
     /// The same for a response, where `connection` has the value given and a field named `left_out` is not sent.
     pub(super) fn of_response(
         headers: &'a Headers,

@@ -13,9 +13,11 @@ use crate::capture::event::KernelTime;
 use crate::clock::WallClock;
 use crate::correlate::JoinedExchange;
 use crate::gateway::snapshot::{ConsumerMatch, RouteMatch};
-use crate::http::exchange::{Body, Exchange, Response, Version};
+use crate::http::exchange::{Body, Exchange, HeadState, Peer, Response, Version};
 use crate::message::BuildInput;
 use crate::message::answer::{self, AnsweredBy};
+use crate::message::fields::HeaderObject;
+use crate::message::redact::Rules;
 
 /// Longest request id that is taken for one; Kong's has 32 characters.
 const MAX_REQUEST_ID_BYTES: usize = 128;
@@ -90,6 +92,17 @@ pub(super) struct Kong<'a> {
     upstream: Option<Upstream>,
     latencies: Latencies,
     completeness: Completeness,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reset: Option<ResetObject>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trailers: Option<HeaderObject<'a>>,
+}
+
+/// An HTTP/2 stream that was broken off.
+#[derive(Debug, Serialize)]
+struct ResetObject {
+    by: &'static str,
+    code: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -143,6 +156,8 @@ struct Completeness {
 
 #[derive(Debug, Serialize)]
 struct Captured {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head: Option<&'static str>,
     state: CaptureState,
     captured_bytes: u64,
     total_bytes: u64,
@@ -176,7 +191,7 @@ enum CaptureState {
 
 impl<'a> Kong<'a> {
     /// `is_withheld`: redaction could not search the request's body.
-    pub(super) fn new(input: &BuildInput<'a>, is_withheld: bool) -> Self {
+    pub(super) fn new(input: &BuildInput<'a>, rules: &Rules<'_>, is_withheld: bool) -> Self {
         let joined = input.joined;
         let client = &joined.client;
         Self {
@@ -217,9 +232,34 @@ impl<'a> Kong<'a> {
             }),
             latencies: Latencies::new(joined),
             completeness: Completeness {
-                request: Captured::new(client.request.as_ref().map(|request| &request.body), is_withheld),
-                response: Captured::new(client.response.as_ref().map(|response| &response.body), false),
+                request: Captured::new(
+                    client
+                        .request
+                        .as_ref()
+                        .map(|request| (request.head, &request.body)),
+                    is_withheld,
+                ),
+                response: Captured::new(
+                    client
+                        .response
+                        .as_ref()
+                        .map(|response| (response.head, &response.body)),
+                    false,
+                ),
             },
+            reset: client.reset.map(|reset| ResetObject {
+                by: match reset.by {
+                    Peer::Client => "client",
+                    Peer::Server => "server",
+                },
+                code: reset.code,
+            }),
+            trailers: client
+                .response
+                .as_ref()
+                .map(|response| &response.trailers)
+                .filter(|trailers| !trailers.0.is_empty())
+                .map(|trailers| HeaderObject::of_trailers(trailers, rules)),
         }
     }
 }
@@ -282,16 +322,17 @@ fn header_ms(response: &Response, name: &str) -> Option<Milliseconds> {
 }
 
 impl Captured {
-    fn new(body: Option<&Body>, withheld: bool) -> Self {
-        let Some(body) = body else {
+    fn new(message: Option<(HeadState, &Body)>, withheld: bool) -> Self {
+        let Some((head, body)) = message else {
             return Self {
+                head: None,
                 state: CaptureState::Absent,
                 captured_bytes: 0,
                 total_bytes: 0,
                 withheld,
             };
         };
-        let state = if body.hole_bytes > 0 {
+        let state = if body.hole_bytes > 0 || body.has_open_hole {
             CaptureState::Holes
         } else if !body.complete {
             CaptureState::Cut
@@ -301,6 +342,11 @@ impl Captured {
             CaptureState::Whole
         };
         Self {
+            head: match head {
+                HeadState::Whole => None,
+                HeadState::Partial => Some("partial"),
+                HeadState::FromUpstream => Some("from_upstream"),
+            },
             state,
             captured_bytes: u64::try_from(body.bytes.len()).unwrap_or(u64::MAX),
             total_bytes: body.total_bytes,

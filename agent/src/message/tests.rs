@@ -13,7 +13,7 @@ use crate::clock::WallClock;
 use crate::correlate::JoinedExchange;
 use crate::gateway::entities::{Consumer, Route, Scope, Service};
 use crate::gateway::snapshot::{ConsumerMatch, CredentialPlace, Resolution, RouteMatch, UnknownRoute};
-use crate::http::exchange::{Body, ConnInfo, Exchange, Leg, Outcome, Request, Response, Version};
+use crate::http::exchange::{Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response, Version};
 use crate::http::headers::Headers;
 use crate::message::redact::Redaction;
 use crate::plugin::{Destination, PluginConfig};
@@ -54,6 +54,8 @@ pub(crate) fn exchange(
                 method: Bytes::copy_from_slice(method.as_bytes()),
                 target: Bytes::copy_from_slice(target.as_bytes()),
                 version: Version::Http11,
+                head: HeadState::Whole,
+                trailers: Headers::default(),
                 headers: headers(request_headers),
                 body: whole(request_body.as_bytes()),
                 started: at_ms(1_795_341_581_101),
@@ -61,6 +63,8 @@ pub(crate) fn exchange(
             }),
             response: Some(response(status, response_headers, response_body)),
             outcome: Outcome::Complete,
+            stream: None,
+            reset: None,
         },
         upstream: Vec::new(),
         request_id: None,
@@ -72,6 +76,8 @@ fn response(status: u16, response_headers: &[(&str, &str)], body: &str) -> Respo
         status,
         reason: Bytes::new(),
         version: Version::Http11,
+        head: HeadState::Whole,
+        trailers: Headers::default(),
         headers: headers(response_headers),
         body: whole(body.as_bytes()),
         started: at_ms(1_795_341_581_102),
@@ -107,6 +113,7 @@ pub(crate) fn whole(bytes: &[u8]) -> Body {
         total_bytes: len,
         wire_bytes: len,
         hole_bytes: 0,
+        has_open_hole: false,
         complete: true,
     }
 }

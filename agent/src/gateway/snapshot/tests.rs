@@ -13,7 +13,7 @@ use crate::correlate::JoinedExchange;
 use crate::gateway::declarative;
 use crate::gateway::document::SourceFile;
 use crate::gateway::router::{RouterFlavor, RouterProfile};
-use crate::http::exchange::{Body, ConnInfo, Exchange, Leg, Outcome, Request, Response, Version};
+use crate::http::exchange::{Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response, Version};
 use crate::http::headers::Headers;
 
 const KONG_YML: &str = include_str!("../../../../testdata/kong-yml/lab-3.9.1/kong.yml");
@@ -45,6 +45,8 @@ fn exchange(leg: Leg, tls: bool, request: Option<Request>, response: Option<Resp
         request,
         response,
         outcome: Outcome::Complete,
+        stream: None,
+        reset: None,
     }
 }
 
@@ -53,6 +55,8 @@ fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request {
         method: Bytes::copy_from_slice(method.as_bytes()),
         target: Bytes::copy_from_slice(target.as_bytes()),
         version: Version::Http11,
+        head: HeadState::Whole,
+        trailers: Headers::default(),
         headers: headers(fields),
         body: Body::default(),
         started: KernelTime(0),
@@ -65,6 +69,8 @@ fn response(status: u16, fields: &[(&str, &str)], body: &str) -> Response {
         status,
         reason: Bytes::new(),
         version: Version::Http11,
+        head: HeadState::Whole,
+        trailers: Headers::default(),
         headers: headers(fields),
         body: Body {
             bytes: Bytes::copy_from_slice(body.as_bytes()),

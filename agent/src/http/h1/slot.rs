@@ -1,9 +1,10 @@
 //! A request that waits for its response, and the exchange that the two become.
 
-use super::body::BodyBuilder;
 use super::head::{RequestHead, ResponseHead};
 use crate::capture::event::KernelTime;
-use crate::http::exchange::{ConnInfo, Exchange, Leg, Outcome, Request, Response};
+use crate::http::body::BodyBuilder;
+use crate::http::exchange::{ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response};
+use crate::http::headers::Headers;
 
 /// A message that is being read, or was.
 #[derive(Debug)]
@@ -172,6 +173,8 @@ impl Slot {
                 version: message.head.version,
                 headers: message.head.headers,
                 body: message.body.finish(message.complete),
+                head: HeadState::Whole,
+                trailers: Headers::default(),
             }),
             response: self.response.map(|message| Response {
                 ended: message.ended(),
@@ -181,8 +184,12 @@ impl Slot {
                 version: message.head.version,
                 headers: message.head.headers,
                 body: message.body.finish(message.complete),
+                head: HeadState::Whole,
+                trailers: Headers::default(),
             }),
             outcome,
+            stream: None,
+            reset: None,
         }
     }
 

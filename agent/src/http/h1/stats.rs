@@ -1,4 +1,4 @@
-//! What the HTTP/1 parser counts.
+//! What the HTTP parsers count.
 
 /// What the parser met, for the table's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,12 @@ pub struct HttpStats {
     pub unpaired_responses: u64,
     /// Connections that changed protocol.
     pub upgrades: u64,
+    /// HTTP/2 field lines of which the name or the value is not known.
+    pub unknown_fields: u64,
+    /// HTTP/2 streams that the server announced by itself.
+    pub pushes: u64,
+    /// HTTP/2 streams that were given up because there were too many, or because they may have ended in a hole.
+    pub given_up_streams: u64,
 }
 
 impl HttpStats {
@@ -26,5 +32,8 @@ impl HttpStats {
         self.skipped_bytes = self.skipped_bytes.saturating_add(other.skipped_bytes);
         self.unpaired_responses += other.unpaired_responses;
         self.upgrades += other.upgrades;
+        self.unknown_fields += other.unknown_fields;
+        self.pushes += other.pushes;
+        self.given_up_streams += other.given_up_streams;
     }
 }

@@ -15,6 +15,7 @@ pub(super) struct BodyBuilder {
     hole_bytes: u64,
     /// Bytes of it are missing, lost or left, so that what comes later does not follow what is kept.
     is_broken: bool,
+    has_open_hole: bool,
     /// When its newest byte moved.
     last: Option<KernelTime>,
 }
@@ -28,6 +29,7 @@ impl BodyBuilder {
             wire_bytes: 0,
             hole_bytes: 0,
             is_broken: false,
+            has_open_hole: false,
             last: None,
         }
     }
@@ -65,6 +67,12 @@ impl BodyBuilder {
         self.is_broken || self.kept.len() >= self.limit
     }
 
+    /// Takes a hole of unknown length.
+    pub(super) const fn push_open_hole(&mut self) {
+        self.is_broken = true;
+        self.has_open_hole = true;
+    }
+
     /// When its newest byte moved; `None` if none did.
     pub(super) const fn last(&self) -> Option<KernelTime> {
         self.last
@@ -76,6 +84,7 @@ impl BodyBuilder {
             total_bytes: self.total_bytes,
             wire_bytes: self.wire_bytes,
             hole_bytes: self.hole_bytes,
+            has_open_hole: self.has_open_hole,
             complete,
         }
     }
