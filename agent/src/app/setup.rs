@@ -9,8 +9,8 @@ use super::AppError;
 use crate::capture::gateways::{self, Pid, SelectError, Selector};
 use crate::capture::probes::ProbeOptions;
 use crate::capture::reader::ReaderOptions;
-use crate::capture::sources::{SocketSource, SourceChoice};
 use crate::capture::session::{SessionError, SessionOptions};
+use crate::capture::sources::{SocketSource, SourceChoice};
 use crate::clock::WallClock;
 
 use crate::config::{Config, Flavor, ProfileName, RedactBase, SocketCapture, TlsCapture};

@@ -107,7 +107,12 @@ impl Probes {
             .sockets
             .first_that_works(
                 |source| Self::load_source(options, &offsets, source),
-                |error| matches!(error, CaptureError::NoPrivilege { .. } | CaptureError::NoRingBuffer),
+                |error| {
+                    matches!(
+                        error,
+                        CaptureError::NoPrivilege { .. } | CaptureError::NoRingBuffer
+                    )
+                },
             )
             .map_err(CaptureError::of_sources)
     }
