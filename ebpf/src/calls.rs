@@ -147,7 +147,11 @@ pub fn ended<C: EbpfContext, const WHOLE: bool>(ctx: &C, ended: Ended) {
             direction,
             source: SOURCE_SOCKET,
             bytes,
-            payload: if truncated { Payload::Nowhere } else { payload(call) },
+            payload: if truncated {
+                Payload::Nowhere
+            } else {
+                payload(call)
+            },
             at_ns,
         };
         stream::moved(&conn, moved);
