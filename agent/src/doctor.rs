@@ -122,7 +122,9 @@ fn source_row(
         }
         Ok(()) => row(name, CheckState::Ok, format!("available; {cost}"), None),
         // Another one does its work.
-        Err(error) if taken.is_some() => row(name, CheckState::Ok, format!("not here: {}", chain(error)), None),
+        Err(error) if taken.is_some() => {
+            row(name, CheckState::Ok, format!("not here: {}", chain(error)), None)
+        }
         Err(error) => row(name, CheckState::Warning, chain(error), None),
     }
 }

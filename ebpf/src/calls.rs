@@ -148,7 +148,11 @@ pub fn ended<C: EbpfContext, const WHOLE: bool>(ctx: &C, ended: Ended) {
             source: SOURCE_SOCKET,
             bytes,
             call_bytes: bytes,
-            payload: if truncated { Payload::Nowhere } else { payload(call) },
+            payload: if truncated {
+                Payload::Nowhere
+            } else {
+                payload(call)
+            },
             at_ns,
         };
         stream::moved(&conn, moved);

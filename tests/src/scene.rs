@@ -27,6 +27,12 @@ const COMPLAINTS: usize = 12;
 /// The bearer token of the scene's receiver.
 pub const TOKEN: &str = "scene-token";
 
+/// Arguments that choose a source of socket bytes.
+#[must_use]
+pub fn by(sockets: &str) -> Vec<String> {
+    vec!["--sockets".to_owned(), sockets.to_owned()]
+}
+
 /// Everything but kongtap.
 #[derive(Debug)]
 pub struct Scene {
@@ -76,6 +82,21 @@ impl Scene {
     pub async fn attach(&self) -> anyhow::Result<Kongtap> {
         let environment = global_configuration(&self.receiver.endpoint(), TOKEN);
         self.attach_with(vec![], environment).await
+    }
+
+    /// The same, with the source of socket bytes that is named, and none other.
+    ///
+    /// # Errors
+    /// When it does not become ready, or has taken another one.
+    pub async fn attach_by(&self, sockets: &str) -> anyhow::Result<Kongtap> {
+        let environment = global_configuration(&self.receiver.endpoint(), TOKEN);
+        let kongtap = self.attach_with(by(sockets), environment).await?;
+        let taken = kongtap.status().await?.sockets;
+        ensure!(
+            taken.as_deref() == Some(sockets),
+            "{sockets} was asked for, {taken:?} is in force"
+        );
+        Ok(kongtap)
     }
 
     /// Attaches kongtap with more arguments and its environment.

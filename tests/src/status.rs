@@ -17,6 +17,8 @@ pub type Reasons = BTreeMap<String, u64>;
 /// What is read of the document.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Status {
+    /// The source of socket bytes in force.
+    pub sockets: Option<String>,
     /// The gateways that are watched.
     pub gateways: Vec<WatchedGateway>,
     /// Bytes of the gateway's calls.

@@ -1,7 +1,7 @@
 //! The main job on the real kernel: kongtap attached to a running gateway with two workers, plain and TLS, both legs.
 //!
 //! Each test takes its turn on the machine ([`kongtap_tests::kernel`]), and ends by comparing everything that client and
-//! upstream saw with everything that arrived.
+//! upstream saw with everything that arrived. Every test runs on each of the three sources of socket bytes.
 
 #![expect(unused_crate_dependencies, reason = "they are the library's")]
 #![expect(clippy::tests_outside_test_module, reason = "an integration test")]
@@ -26,6 +26,34 @@ use tokio::time::Instant;
 const CONNECTIONS: u64 = 32;
 /// Exchanges on each: 32 × 64 = 2,048.
 const EXCHANGES: usize = 64;
+
+/// Makes a test of each function for each source of socket bytes: `function::sock` and so on.
+macro_rules! on_each_source {
+    ($($test:ident,)*) => {
+        $(
+            mod $test {
+                on_each_source!(@ $test sock);
+                on_each_source!(@ $test syscalls);
+                on_each_source!(@ $test uprobes);
+            }
+        )*
+    };
+    (@ $test:ident $source:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $source() {
+            super::$test(stringify!($source)).await;
+        }
+    };
+}
+
+on_each_source! {
+    every_exchange_of_two_thousand_arrives_once_and_as_it_was,
+    every_kind_of_exchange_arrives_even_those_that_the_gateway_answers_itself,
+    one_client_exchange_is_one_message_however_often_the_gateway_tries,
+    workers_that_a_reload_starts_are_followed,
+    connections_that_were_open_before_kongtap_are_seen,
+    scoped_configurations_decide_what_is_shipped,
+}
 
 /// `CONNECTIONS` connections at once, `exchanges` on each.
 async fn load(scene: &Scene, exchanges: usize) -> Vec<Expected> {
@@ -67,13 +95,12 @@ fn require_sound_gateway(scene: &Scene, expected: &[Expected]) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_exchange_of_two_thousand_arrives_once_and_as_it_was() {
+async fn every_exchange_of_two_thousand_arrives_once_and_as_it_was(sockets: &str) {
     let Some(turn) = require_kernel("the main test").unwrap() else {
         return;
     };
     let scene = Scene::set(turn).await.unwrap();
-    let mut kongtap = scene.attach().await.unwrap();
+    let mut kongtap = scene.attach_by(sockets).await.unwrap();
     let expected = load(&scene, EXCHANGES).await;
     assert!(expected.len() >= 2_000);
     require_sound_gateway(&scene, &expected);
@@ -95,13 +122,12 @@ async fn every_exchange_of_two_thousand_arrives_once_and_as_it_was() {
     assert!(kongtap.stop().await.unwrap().success(), "{}", kongtap.log_tail());
 }
 
-#[tokio::test]
-async fn every_kind_of_exchange_arrives_even_those_that_the_gateway_answers_itself() {
+async fn every_kind_of_exchange_arrives_even_those_that_the_gateway_answers_itself(sockets: &str) {
     let Some(turn) = require_kernel("the samples").unwrap() else {
         return;
     };
     let scene = Scene::set(turn).await.unwrap();
-    let kongtap = scene.attach().await.unwrap();
+    let kongtap = scene.attach_by(sockets).await.unwrap();
     let mut expected = Vec::new();
     for sample in samples::all() {
         expected.push(samples::send(&sample, scene.listeners()).await.unwrap());
@@ -115,13 +141,12 @@ async fn every_kind_of_exchange_arrives_even_those_that_the_gateway_answers_itse
     scene.require_all(&kongtap, &expected).await.unwrap();
 }
 
-#[tokio::test]
-async fn one_client_exchange_is_one_message_however_often_the_gateway_tries() {
+async fn one_client_exchange_is_one_message_however_often_the_gateway_tries(sockets: &str) {
     let Some(turn) = require_kernel("retries").unwrap() else {
         return;
     };
     let scene = Scene::set(turn).await.unwrap();
-    let kongtap = scene.attach().await.unwrap();
+    let kongtap = scene.attach_by(sockets).await.unwrap();
     let request = Request::new("GET", "/plain/reset");
     let gateway = scene.listeners().plain.unwrap();
     let answer = once(gateway, Scheme::Http, &request).await.unwrap();
@@ -164,13 +189,12 @@ async fn keep_sending(
     Ok(expected)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_that_a_reload_starts_are_followed() {
+async fn workers_that_a_reload_starts_are_followed(sockets: &str) {
     let Some(turn) = require_kernel("reload").unwrap() else {
         return;
     };
     let mut scene = Scene::set(turn).await.unwrap();
-    let kongtap = scene.attach().await.unwrap();
+    let kongtap = scene.attach_by(sockets).await.unwrap();
     let master = scene.gateway.master();
     let (stop, stopped) = tokio::sync::watch::channel(false);
 
@@ -279,8 +303,7 @@ async fn reach_traffic(scene: &Scene) {
     .unwrap();
 }
 
-#[tokio::test]
-async fn connections_that_were_open_before_kongtap_are_seen() {
+async fn connections_that_were_open_before_kongtap_are_seen(sockets: &str) {
     let Some(turn) = require_kernel("late join").unwrap() else {
         return;
     };
@@ -299,7 +322,7 @@ async fn connections_that_were_open_before_kongtap_are_seen() {
             open.push((scheme, gateway, connection));
         }
     }
-    let kongtap = scene.attach().await.unwrap();
+    let kongtap = scene.attach_by(sockets).await.unwrap();
     let (mut numbers, mut expected) = (Numbers::new(99), Vec::new());
     for (scheme, gateway, connection) in &mut open {
         for _ in 0..5 {
@@ -311,8 +334,7 @@ async fn connections_that_were_open_before_kongtap_are_seen() {
     scene.require_all(&kongtap, &expected).await.unwrap();
 }
 
-#[tokio::test]
-async fn scoped_configurations_decide_what_is_shipped() {
+async fn scoped_configurations_decide_what_is_shipped(sockets: &str) {
     let Some(turn) = require_kernel("scopes").unwrap() else {
         return;
     };
@@ -330,7 +352,8 @@ async fn scoped_configurations_decide_what_is_shipped() {
          - {{ name: runscope, route: keyed, consumer: bob, config: {{ {config}, log_body: true }} }}\n"
     );
     std::fs::write(&file, plugins).unwrap();
-    let arguments = vec!["--plugins".to_owned(), file.display().to_string()];
+    let mut arguments = kongtap_tests::scene::by(sockets);
+    arguments.extend(["--plugins".to_owned(), file.display().to_string()]);
     let kongtap = scene.attach_with(arguments, vec![]).await.unwrap();
     let gateway = scene.listeners().plain.unwrap();
     let send = async |target: &str, key: Option<&str>| {

@@ -128,7 +128,12 @@ impl Probes {
             .sockets
             .first_that_works(
                 |source| Self::load_source(options, &offsets, source),
-                |error| matches!(error, CaptureError::NoPrivilege { .. } | CaptureError::NoRingBuffer),
+                |error| {
+                    matches!(
+                        error,
+                        CaptureError::NoPrivilege { .. } | CaptureError::NoRingBuffer
+                    )
+                },
             )
             .map_err(CaptureError::of_sources)
     }

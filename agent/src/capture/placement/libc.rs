@@ -117,12 +117,11 @@ fn number_before(code: &[Instruction]) -> Option<i64> {
         })
     })?;
     let to_eax = setter.op0_kind() == OpKind::Register && setter.op0_register() == Register::EAX;
-    match setter.mnemonic() {
-        Mnemonic::Mov if to_eax && setter.op1_kind() == OpKind::Immediate32 => {
-            Some(i64::from(setter.immediate32()))
-        }
-        Mnemonic::Xor if to_eax && setter.op1_register() == Register::EAX => Some(0),
-        _ => None,
+    let is = |mnemonic| to_eax && setter.mnemonic() == mnemonic;
+    if is(Mnemonic::Mov) && setter.op1_kind() == OpKind::Immediate32 {
+        Some(i64::from(setter.immediate32()))
+    } else {
+        (is(Mnemonic::Xor) && setter.op1_register() == Register::EAX).then_some(0)
     }
 }
 
@@ -132,8 +131,7 @@ fn compares_with_errors(instruction: &Instruction) -> bool {
         instruction.code(),
         Code::Cmp_RAX_imm32 | Code::Cmp_rm64_imm32 | Code::Cmp_rm64_imm8
     ) && instruction.op0_register() == Register::RAX
-        && i64::try_from(instruction.immediate(1).cast_signed())
-            .is_ok_and(|limit| (-4096..=-4095).contains(&limit))
+        && (-4096..=-4095).contains(&instruction.immediate(1).cast_signed())
 }
 
 fn jumps_on_errors(instruction: &Instruction) -> bool {

@@ -123,12 +123,13 @@ fn attach_syscalls(ebpf: &mut Ebpf) -> Result<(), CaptureError> {
     each.unload()
         .map_err(|error| CaptureError::from_program(NAME, error))?;
     tracing::info!(%error, "No tracepoints of single system calls; taking that of all of them.");
-    raw_tracepoint(ebpf, "sys_exit").map_err(|all| match all {
-        CaptureError::NoTracepoint { source, .. } => CaptureError::NoSyscallTracing {
-            single: error.to_string(),
-            source,
-        },
-        other => other,
+    raw_tracepoint(ebpf, "sys_exit").map_err(|all| {
+        if let CaptureError::NoTracepoint { source, .. } = all {
+            let single = error.to_string();
+            CaptureError::NoSyscallTracing { single, source }
+        } else {
+            all
+        }
     })
 }
 

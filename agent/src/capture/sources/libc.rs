@@ -143,10 +143,12 @@ pub fn points(file: &[u8], placing: Placing) -> Vec<Point> {
     let Ok(parsed) = object::File::parse(file) else {
         return Vec::new();
     };
-    let processor = match parsed.architecture() {
-        Architecture::X86_64 => Processor::X86_64,
-        Architecture::Aarch64 => Processor::Aarch64,
-        _ => return Vec::new(),
+    let processor = if parsed.architecture() == Architecture::X86_64 {
+        Processor::X86_64
+    } else if parsed.architecture() == Architecture::Aarch64 {
+        Processor::Aarch64
+    } else {
+        return Vec::new();
     };
     // By address, since several names may stand for one function.
     let mut functions: BTreeMap<u64, (u64, i64)> = BTreeMap::new();
@@ -172,11 +174,13 @@ pub fn points(file: &[u8], placing: Placing) -> Vec<Point> {
             number,
         };
         match place(processor, &function, &probed) {
-            Placement::Behind(distances) if placing == Placing::BehindCalls => points.extend(distances.iter().map(|distance| Point {
-                offset: offset + distance,
-                number,
-                kind: PointKind::Behind,
-            })),
+            Placement::Behind(distances) if placing == Placing::BehindCalls => {
+                points.extend(distances.iter().map(|distance| Point {
+                    offset: offset + distance,
+                    number,
+                    kind: PointKind::Behind,
+                }))
+            }
             Placement::Behind(_) | Placement::EntryAndReturn => points.push(Point {
                 offset,
                 number,

@@ -56,8 +56,15 @@ fn every_call(mut capture: Capture) {
             "{source}: {what} without payload"
         );
         let copied = stream.with_holes(truth.len(), &holes);
-        assert!(copied == blanked(truth.to_vec(), &holes), "{source}: what was {what}");
-        assert_eq!(stream.end, u64::try_from(truth.len()).ok(), "{source}: end of what was {what}");
+        assert!(
+            copied == blanked(truth.to_vec(), &holes),
+            "{source}: what was {what}"
+        );
+        assert_eq!(
+            stream.end,
+            u64::try_from(truth.len()).ok(),
+            "{source}: end of what was {what}"
+        );
     };
     check(&seen.egress, SENT, &received, "sent");
     check(&seen.ingress, RECEIVED, &sent, "received");

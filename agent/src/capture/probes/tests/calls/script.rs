@@ -5,7 +5,7 @@
 use std::ffi::c_int;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
 
@@ -13,6 +13,21 @@ use libc::{iovec, mmsghdr, msghdr};
 
 use super::pattern;
 use crate::capture::sources::SocketSource;
+
+/// What a call answers, unless that it failed.
+macro_rules! ok {
+    ($call:expr) => {
+        // SAFETY: descriptors are open, and what pointers lead to lives through the call and is as long as it says.
+        checked(usize::try_from(unsafe { $call }))
+    };
+}
+
+/// A descriptor that a call answers.
+macro_rules! fd {
+    ($call:expr) => {
+        RawFd::try_from(ok!($call)).unwrap()
+    };
+}
 
 /// One kind of call, repeated until so many bytes have moved.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +120,13 @@ impl Step {
             Self::Discard(_) | Self::File(_) | Self::Splice(_) => true,
             // The tracepoints come once a message, and do not say which one.
             Self::Messages(..) => source == SocketSource::Sock,
-            _ => false,
+            Self::Plain(_)
+            | Self::Copied(_)
+            | Self::Vectors(..)
+            | Self::AtPosition(_)
+            | Self::Short(_)
+            | Self::Address(_)
+            | Self::Message(..) => false,
         }
     }
 
@@ -131,11 +152,11 @@ pub(crate) fn every_call(stream: &TcpStream) {
         noise();
         peek(fd);
         // A call that asks for nothing and gets it is not the end.
-        ok(unsafe { libc::recv(fd, ptr::null_mut(), 0, 0) });
-        ok(unsafe { libc::readv(fd, ptr::null(), 0) });
+        ok!(libc::recv(fd, ptr::null_mut(), 0, 0));
+        ok!(libc::readv(fd, ptr::null(), 0));
         receive_all(fd, *step);
     }
-    assert_eq!(ok(unsafe { libc::read(fd, [0; 9].as_mut_ptr().cast(), 9) }), 0);
+    assert_eq!(ok!(libc::read(fd, [0; 9].as_mut_ptr().cast(), 9)), 0);
 }
 
 /// Receives some bytes, splices some to a pipe, and sends all of them back.
@@ -145,17 +166,16 @@ pub(crate) fn splice_out(stream: &TcpStream) {
         all.extend(receive_all(stream.as_raw_fd(), *step));
     }
     let (pipe, into) = pipe();
-    let end = unsafe {
-        libc::splice(
-            stream.as_raw_fd(),
-            ptr::null_mut(),
-            into.as_raw_fd(),
-            ptr::null_mut(),
-            100,
-            0,
-        )
-    };
-    assert_eq!(ok(end), 0, "the other end has said all");
+    let (from, target) = (stream.as_raw_fd(), into.as_raw_fd());
+    let end = ok!(libc::splice(
+        from,
+        ptr::null_mut(),
+        target,
+        ptr::null_mut(),
+        100,
+        0
+    ));
+    assert_eq!(end, 0, "the other end has said all");
     drop(pipe);
     (&*stream).write_all(&all).unwrap();
 }
@@ -168,8 +188,13 @@ pub(crate) fn accept(mut peer: &TcpStream) {
     for turn in 0..ACCEPTED {
         let from = listener.as_raw_fd();
         let accepted = match turn {
-            0 => unsafe { libc::accept(from, ptr::null_mut(), ptr::null_mut()) },
-            _ => unsafe { libc::accept4(from, ptr::null_mut(), ptr::null_mut(), libc::SOCK_CLOEXEC) },
+            0 => fd!(libc::accept(from, ptr::null_mut(), ptr::null_mut())),
+            _ => fd!(libc::accept4(
+                from,
+                ptr::null_mut(),
+                ptr::null_mut(),
+                libc::SOCK_CLOEXEC
+            )),
         };
         let mut original = stream_of(accepted);
         let mut said = vec![0; 300];
@@ -183,9 +208,12 @@ pub(crate) fn accept(mut peer: &TcpStream) {
 }
 
 fn stream_of(fd: RawFd) -> TcpStream {
-    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+    TcpStream::from(owned(fd))
+}
+
+fn owned(fd: RawFd) -> OwnedFd {
     // SAFETY: the call that answered it gave it to us alone.
-    TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) })
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// Calls on what is no TCP connection.
@@ -208,20 +236,23 @@ fn peek(fd: RawFd) {
     let mut bytes = [0; 5];
     let mut vectors = vec![vector(&bytes)];
     let mut header = header(&mut vectors);
-    ok(unsafe { libc::recv(fd, bytes.as_mut_ptr().cast(), 5, libc::MSG_PEEK) });
-    ok(unsafe { libc::recvmsg(fd, &raw mut header, libc::MSG_PEEK) });
+    ok!(libc::recv(fd, bytes.as_mut_ptr().cast(), 5, libc::MSG_PEEK));
+    ok!(libc::recvmsg(fd, &raw mut header, libc::MSG_PEEK));
     let mut messages = [mmsghdr {
         msg_hdr: header,
         msg_len: 0,
     }];
-    ok(unsafe { libc::recvmmsg(fd, messages.as_mut_ptr(), 1, FLAGS_PEEK, ptr::null_mut()) } as isize);
+    ok!(libc::recvmmsg(
+        fd,
+        messages.as_mut_ptr(),
+        1,
+        libc::MSG_PEEK,
+        ptr::null_mut()
+    ));
 }
 
-/// glibc and musl differ in the type of these flags.
-const FLAGS_PEEK: c_int = libc::MSG_PEEK;
-
-fn ok(result: isize) -> usize {
-    usize::try_from(result).unwrap_or_else(|_| panic!("{}", std::io::Error::last_os_error()))
+fn checked(result: Result<usize, std::num::TryFromIntError>) -> usize {
+    result.unwrap_or_else(|_| panic!("{}", std::io::Error::last_os_error()))
 }
 
 fn vector(bytes: &[u8]) -> iovec {
@@ -257,34 +288,24 @@ fn vectors(bytes: &[u8], count: usize) -> Vec<iovec> {
 
 fn pipe() -> (OwnedFd, OwnedFd) {
     let mut ends = [0; 2];
-    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+    ok!(libc::pipe(ends.as_mut_ptr()));
     let [from, into] = ends;
-    // SAFETY: `pipe` gave them to us alone.
-    unsafe { (OwnedFd::from_raw_fd(from), OwnedFd::from_raw_fd(into)) }
+    (owned(from), owned(into))
 }
 
 /// Another descriptor of the same socket, made in one of four ways.
 fn copy_of(fd: RawFd, way: usize) -> OwnedFd {
     let spare = std::fs::File::open("/dev/null").unwrap();
-    let copy = match way % 4 {
-        0 => unsafe { libc::dup(fd) },
-        1 => unsafe { libc::dup2(fd, OwnedFd::from(spare).into_raw()) },
-        2 => unsafe { libc::dup3(fd, OwnedFd::from(spare).into_raw(), libc::O_CLOEXEC) },
-        _ => unsafe { libc::fcntl(fd, libc::F_DUPFD, 100) },
-    };
-    assert!(copy >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: the call gave it to us alone.
-    unsafe { OwnedFd::from_raw_fd(copy) }
-}
-
-trait IntoRaw {
-    fn into_raw(self) -> RawFd;
-}
-
-impl IntoRaw for OwnedFd {
-    fn into_raw(self) -> RawFd {
-        std::os::fd::IntoRawFd::into_raw_fd(self)
-    }
+    owned(match way % 4 {
+        0 => fd!(libc::dup(fd)),
+        1 => fd!(libc::dup2(fd, OwnedFd::from(spare).into_raw_fd())),
+        2 => fd!(libc::dup3(
+            fd,
+            OwnedFd::from(spare).into_raw_fd(),
+            libc::O_CLOEXEC
+        )),
+        _ => fd!(libc::fcntl(fd, libc::F_DUPFD, 100)),
+    })
 }
 
 /// Calls until all of `bytes` are sent.
@@ -301,46 +322,44 @@ fn send_once(fd: RawFd, step: Step, rest: &[u8], turn: usize) -> usize {
     let buffer = rest.as_ptr().cast();
     let length = rest.len();
     match step {
-        Step::Plain(_) => ok(unsafe { libc::write(fd, buffer, length) }),
+        Step::Plain(_) => ok!(libc::write(fd, buffer, length)),
         Step::Copied(_) => {
             let copy = copy_of(fd, turn);
-            ok(unsafe { libc::write(copy.as_raw_fd(), buffer, length.min(100)) })
+            ok!(libc::write(copy.as_raw_fd(), buffer, length.min(100)))
         }
         Step::Vectors(_, count) => {
             let vectors = vectors(rest, count);
-            ok(unsafe { libc::writev(fd, vectors.as_ptr(), int(vectors.len())) })
+            ok!(libc::writev(fd, vectors.as_ptr(), int(vectors.len())))
         }
         Step::AtPosition(_) => {
             let vectors = vectors(rest, 2);
-            ok(unsafe { libc::pwritev2(fd, vectors.as_ptr(), 2, -1, 0) })
+            ok!(libc::pwritev2(fd, vectors.as_ptr(), 2, -1, 0))
         }
-        Step::Short(_) => ok(unsafe { libc::send(fd, buffer, length, libc::MSG_NOSIGNAL) }),
-        Step::Address(_) => ok(unsafe { libc::sendto(fd, buffer, length, 0, ptr::null(), 0) }),
+        Step::Short(_) => ok!(libc::send(fd, buffer, length, libc::MSG_NOSIGNAL)),
+        Step::Address(_) => ok!(libc::sendto(fd, buffer, length, 0, ptr::null(), 0)),
         Step::Message(_, count) => {
             let mut vectors = vectors(rest, count);
             let header = header(&mut vectors);
-            ok(unsafe { libc::sendmsg(fd, &raw const header, 0) })
+            ok!(libc::sendmsg(fd, &raw const header, 0))
         }
         Step::Messages(_, count) => {
-            let (mut vectors, mut messages) = messages(rest, count);
-            let sent = ok(unsafe {
-                libc::sendmmsg(fd, messages.as_mut_ptr(), messages.len().try_into().unwrap(), 0)
-            } as isize);
-            vectors.clear();
+            let (vectors, mut messages) = messages(rest, count);
+            let many = count.try_into().unwrap();
+            let sent = ok!(libc::sendmmsg(fd, messages.as_mut_ptr(), many, 0));
+            drop(vectors);
             lengths(&messages[..sent])
         }
         Step::File(_) => {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(rest).unwrap();
             let mut offset = 0;
-            ok(unsafe { libc::sendfile(fd, file.as_raw_fd(), &raw mut offset, length) })
+            ok!(libc::sendfile(fd, file.as_raw_fd(), &raw mut offset, length))
         }
         Step::Splice(_) => {
             let (from, into) = pipe();
-            let put = ok(unsafe { libc::write(into.as_raw_fd(), buffer, length.min(4096)) });
+            let put = ok!(libc::write(into.as_raw_fd(), buffer, length.min(4096)));
             let source = from.as_raw_fd();
-            let moved =
-                ok(unsafe { libc::splice(source, ptr::null_mut(), fd, ptr::null_mut(), put, 0) });
+            let moved = ok!(libc::splice(source, ptr::null_mut(), fd, ptr::null_mut(), put, 0));
             assert_eq!(moved, put);
             moved
         }
@@ -395,53 +414,68 @@ fn receive_once(fd: RawFd, step: Step, room: &mut [u8], turn: usize) -> usize {
     let buffer = room.as_mut_ptr().cast();
     let length = room.len();
     match step {
-        Step::Plain(_) => ok(unsafe { libc::read(fd, buffer, length) }),
+        Step::Plain(_) => ok!(libc::read(fd, buffer, length)),
         Step::Copied(_) => {
             let copy = copy_of(fd, turn);
-            ok(unsafe { libc::read(copy.as_raw_fd(), buffer, length.min(100)) })
+            ok!(libc::read(copy.as_raw_fd(), buffer, length.min(100)))
         }
         Step::Vectors(_, count) => {
             let vectors = vectors(room, count);
-            ok(unsafe { libc::readv(fd, vectors.as_ptr(), int(vectors.len())) })
+            ok!(libc::readv(fd, vectors.as_ptr(), int(vectors.len())))
         }
         Step::AtPosition(_) => {
             let vectors = vectors(room, 2);
-            ok(unsafe { libc::preadv2(fd, vectors.as_ptr(), 2, -1, 0) })
+            ok!(libc::preadv2(fd, vectors.as_ptr(), 2, -1, 0))
         }
-        Step::Short(_) => ok(unsafe { libc::recv(fd, buffer, length, 0) }),
+        Step::Short(_) => ok!(libc::recv(fd, buffer, length, 0)),
         Step::Address(_) => {
-            ok(unsafe { libc::recvfrom(fd, buffer, length, 0, ptr::null_mut(), ptr::null_mut()) })
+            ok!(libc::recvfrom(
+                fd,
+                buffer,
+                length,
+                0,
+                ptr::null_mut(),
+                ptr::null_mut()
+            ))
         }
         Step::Message(_, count) => {
             let mut vectors = vectors(room, count);
             let mut header = header(&mut vectors);
-            ok(unsafe { libc::recvmsg(fd, &raw mut header, 0) })
+            ok!(libc::recvmsg(fd, &raw mut header, 0))
         }
         Step::Messages(_, count) => {
             // Whole messages only, or the next ones would leave holes in `room`.
-            let (mut vectors, mut messages) = messages(room, count);
-            let got = ok(unsafe {
-                let many = messages.len().try_into().unwrap();
-                libc::recvmmsg(
-                    fd,
-                    messages.as_mut_ptr(),
-                    many,
-                    libc::MSG_WAITALL,
-                    ptr::null_mut(),
-                )
-            } as isize);
-            vectors.clear();
+            let (vectors, mut messages) = messages(room, count);
+            let got = ok!(libc::recvmmsg(
+                fd,
+                messages.as_mut_ptr(),
+                count.try_into().unwrap(),
+                libc::MSG_WAITALL,
+                ptr::null_mut(),
+            ));
+            drop(vectors);
             lengths(&messages[..got])
         }
         Step::Discard(_) => {
-            ok(unsafe { libc::recv(fd, buffer, length, libc::MSG_TRUNC | libc::MSG_WAITALL) })
+            ok!(libc::recv(
+                fd,
+                buffer,
+                length,
+                libc::MSG_TRUNC | libc::MSG_WAITALL
+            ))
         }
         Step::Splice(_) => {
             let (from, into) = pipe();
             let target = into.as_raw_fd();
             let most = length.min(4096);
-            let moved =
-                ok(unsafe { libc::splice(fd, ptr::null_mut(), target, ptr::null_mut(), most, 0) });
+            let moved = ok!(libc::splice(
+                fd,
+                ptr::null_mut(),
+                target,
+                ptr::null_mut(),
+                most,
+                0
+            ));
             std::fs::File::from(from).read_exact(&mut room[..moved]).unwrap();
             moved
         }
