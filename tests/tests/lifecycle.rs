@@ -211,7 +211,10 @@ async fn after_a_reload_the_new_workers_are_seen_within_a_second() {
     let (blind, log) = reload_twice("reload, shared libssl", Scene::set(turn).await.unwrap()).await;
     drop(other);
     for blind in blind {
-        assert!(blind.plain < Duration::from_millis(100), "plain traffic: {blind}\n{log}");
+        assert!(
+            blind.plain < Duration::from_millis(100),
+            "plain traffic: {blind}\n{log}"
+        );
     }
 }
 

@@ -64,7 +64,7 @@ pub enum SessionError {
     Thread(#[source] io::Error),
 }
 
-/// A running capture. Dropping it takes every probe off.
+/// A running capture. Dropped, it records nothing any more; its probes are taken off at the end of the process.
 #[derive(Debug)]
 pub struct Session {
     status: Arc<ArcSwap<CaptureStatus>>,

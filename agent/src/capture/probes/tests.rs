@@ -16,6 +16,7 @@ use crate::capture::reader::{Reader, ReaderOptions};
 use crate::clock;
 
 mod child;
+mod following;
 mod plain;
 mod tls;
 
