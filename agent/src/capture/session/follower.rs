@@ -221,6 +221,9 @@ impl Follower {
             }
         }
         self.judge_descendants();
+        if let Some(tls) = &mut self.tls {
+            tls.let_go_of_unused(&mut self.probes);
+        }
         self.children = self.masters_children();
         self.publish();
     }
@@ -363,6 +366,9 @@ impl Follower {
     fn forget(&mut self, pid: Pid) {
         self.workers.remove(&pid);
         self.problems.remove(&pid);
+        if let Some(tls) = &mut self.tls {
+            tls.forget(pid);
+        }
         if let Err(error) = self.probes.forget(pid.0) {
             tracing::warn!(pid = pid.0, %error, "Cannot forget a worker.");
         }

@@ -21,11 +21,24 @@ pub(super) struct TlsCoverage {
     finder: LibraryFinder,
     /// What a master maps, which is what its children are born with.
     of_master: BTreeMap<ProcessId, Libraries>,
-    /// Probed in every process, with how many functions.
-    everywhere: BTreeMap<FileId, usize>,
+    /// Probed in every process, the eldest first.
+    everywhere: Vec<Everywhere>,
     /// Also mapped by others than gateways, hence probed in each worker.
     shared: BTreeSet<FileId>,
 }
+
+/// A library that is probed in every process.
+#[derive(Debug)]
+struct Everywhere {
+    file: FileId,
+    /// How many functions are probed.
+    functions: usize,
+    /// Watched workers that map it.
+    users: BTreeSet<Pid>,
+}
+
+/// Libraries that stay probed although no worker uses them now: a gateway that was stopped may start again.
+const UNUSED_KEPT: usize = 2;
 
 /// The libraries of a process, or why none can be used.
 type Libraries = Result<Vec<TlsLibrary>, TlsState>;
@@ -65,6 +78,32 @@ impl TlsCoverage {
         self.of_master.remove(&master);
     }
 
+    /// A worker is gone.
+    pub(super) fn forget(&mut self, worker: Pid) {
+        for library in &mut self.everywhere {
+            library.users.remove(&worker);
+        }
+    }
+
+    /// Takes probes off libraries that nobody has used for longest, as replaced ones are.
+    pub(super) fn let_go_of_unused(&mut self, probes: &mut Probes) {
+        let unused = |known: &Everywhere| known.users.is_empty();
+        let mut surplus = self
+            .everywhere
+            .iter()
+            .filter(|known| unused(known))
+            .count()
+            .saturating_sub(UNUSED_KEPT);
+        self.everywhere.retain(|known| {
+            if surplus == 0 || !unused(known) {
+                return true;
+            }
+            surplus -= 1;
+            probes.detach_tls_everywhere(known.file);
+            false
+        });
+    }
+
     fn libraries(&mut self, subject: Subject) -> Libraries {
         let Some(master) = subject.born_to else {
             return search(&mut self.finder, subject.pid);
@@ -90,7 +129,8 @@ impl TlsCoverage {
             .unwrap_or_else(|| library.path_in_process.display().to_string());
         let file = (library.device, library.inode);
         let plan = plan(library, subject.kind);
-        if !self.everywhere.contains_key(&file) && !self.shared.contains(&file) {
+        let is_everywhere = self.everywhere.iter().any(|known| known.file == file);
+        if !is_everywhere && !self.shared.contains(&file) {
             let sharing = sharing(
                 library.inode,
                 library.path_in_process.file_name().unwrap_or_default(),
@@ -101,14 +141,19 @@ impl TlsCoverage {
             if sharing == Sharing::GatewaysOnly
                 && let Ok(attachment) = probes.attach_tls_everywhere(file, &plan)
             {
-                self.everywhere.insert(file, attachment.probed.len());
+                self.everywhere.push(Everywhere {
+                    file,
+                    functions: attachment.probed.len(),
+                    users: BTreeSet::new(),
+                });
             }
         }
-        if let Some(functions) = self.everywhere.get(&file) {
+        if let Some(known) = self.everywhere.iter_mut().find(|known| known.file == file) {
+            known.users.insert(subject.pid);
             return match probes.mark_tls(subject.pid.0) {
                 Ok(()) => TlsState::Calls {
                     library: name,
-                    functions: *functions,
+                    functions: known.functions,
                 },
                 Err(error) => TlsState::Unusable(format!("{name}: {error}")),
             };
