@@ -242,3 +242,17 @@ fn follow(follower: &mut Follower, stopping: &UnixStream) {
         }
     }
 }
+
+/// The gateways with those of their workers that are watched.
+fn watched(gateways: &[Gateway], workers: &BTreeMap<Pid, WatchedWorker>) -> Vec<WatchedGateway> {
+    let of = |gateway: &Gateway| {
+        let own = gateway.workers.iter();
+        own.filter_map(|worker| Some((worker.pid, workers.get(&worker.pid)?.clone())))
+            .collect()
+    };
+    let watched = |gateway: &Gateway| WatchedGateway {
+        gateway: gateway.clone(),
+        workers: of(gateway),
+    };
+    gateways.iter().map(watched).collect()
+}

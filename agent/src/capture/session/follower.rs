@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use kongtap_common::target;
 
 use super::tls::{Subject, TlsCoverage};
-use super::{CaptureStatus, Found, TlsState, WatchedGateway, WatchedWorker};
+use super::{CaptureStatus, Found, TlsState, WatchedWorker, watched};
 use crate::capture::gateways::classify::{self, Role};
 use crate::capture::gateways::facts::{self, ProcessFacts, StatFacts};
 use crate::capture::gateways::watch::Watcher;
@@ -384,21 +384,7 @@ impl Follower {
                 self.status.load().kernel.clone()
             }
         };
-        let watched = |gateway: &Gateway| {
-            let workers = gateway.workers.iter();
-            workers
-                .filter_map(|worker| Some((worker.pid, self.workers.get(&worker.pid)?.clone())))
-                .collect()
-        };
-        let gateways = self
-            .watcher
-            .gateways()
-            .iter()
-            .map(|gateway| WatchedGateway {
-                gateway: gateway.clone(),
-                workers: watched(gateway),
-            })
-            .collect();
+        let gateways = watched(self.watcher.gateways(), &self.workers);
         let reader = self.reader_counters.snapshot();
         self.status.store(Arc::new(CaptureStatus {
             gateways,
