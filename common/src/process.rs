@@ -50,6 +50,10 @@ pub const PROGRAMS: [&str; 5] = ["nginx", "nginx-debug", "openresty", "angie", "
 
 /// A program's name as the kernel keeps it: 16 bytes, zeros at the end, in two words.
 #[must_use]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the bound stands above it, and slices have no const access"
+)]
 pub const fn comm(name: &str) -> [u64; 2] {
     let mut bytes = [[0; 8]; 2];
     let mut rest = name.as_bytes();

@@ -5,6 +5,7 @@
 //! tracing programs: none of them can change or fail a call of the gateway's.
 
 use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
 use std::num::NonZeroU32;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
@@ -338,6 +339,12 @@ impl Probes {
     /// [`CaptureError::Pid`].
     pub fn ignore(&self, tgid: u32) -> Result<(), CaptureError> {
         self.set_target(tgid, 0, target::MASK)
+    }
+
+    /// Leaves everything as it is to the end of this process, at which the kernel takes it off.
+    pub fn leave(self) {
+        // Not dropped, on purpose.
+        let _left = ManuallyDrop::new(self);
     }
 
     /// Stops watching a process that is gone. Its probes are taken off in the background.

@@ -67,7 +67,7 @@ pub enum SessionError {
     Thread(#[source] io::Error),
 }
 
-/// A running capture. Dropping it takes every probe off.
+/// A running capture. Dropped, it records nothing any more; its probes are taken off at the end of the process.
 #[derive(Debug)]
 pub struct Session {
     status: Arc<ArcSwap<CaptureStatus>>,
@@ -232,4 +232,18 @@ fn follow(follower: &mut Follower, stopping: &UnixStream) {
             follower.publish();
         }
     }
+}
+
+/// The gateways with those of their workers that are watched.
+fn watched(gateways: &[Gateway], workers: &BTreeMap<Pid, WatchedWorker>) -> Vec<WatchedGateway> {
+    let of = |gateway: &Gateway| {
+        let own = gateway.workers.iter();
+        own.filter_map(|worker| Some((worker.pid, workers.get(&worker.pid)?.clone())))
+            .collect()
+    };
+    let watched = |gateway: &Gateway| WatchedGateway {
+        gateway: gateway.clone(),
+        workers: of(gateway),
+    };
+    gateways.iter().map(watched).collect()
 }

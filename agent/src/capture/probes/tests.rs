@@ -19,6 +19,7 @@ use crate::clock;
 
 mod calls;
 mod child;
+mod following;
 mod plain;
 mod tls;
 

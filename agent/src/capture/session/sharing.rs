@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::io;
 
 use crate::capture::gateways::{Pid, facts};
 use crate::capture::libraries::maps::MapsText;
@@ -18,12 +17,14 @@ pub(super) enum Sharing {
     GatewaysOnly,
     /// Somebody else too.
     With(Pid),
-    /// That cannot be told: a process's map may not be read, or `/proc` not be listed.
+    /// That cannot be told: `/proc` may not be listed.
     Unknown,
 }
 
 /// Looks whether a process that is not in `ours` maps the file. Devices are not compared, since on overlayfs the maps show
 /// those of the layer beneath; a file of the same number and name elsewhere counts as the same, which errs on the safe side.
+/// A process that may not be looked into is one of another user namespace or security domain, which has its files to itself
+/// more likely than not.
 pub(super) fn sharing(inode: u64, name: &OsStr, ours: &BTreeSet<Pid>) -> Sharing {
     let Ok(pids) = facts::all_pids() else {
         return Sharing::Unknown;
@@ -32,8 +33,7 @@ pub(super) fn sharing(inode: u64, name: &OsStr, ours: &BTreeSet<Pid>) -> Sharing
     for pid in others {
         match MapsText::read(pid) {
             Ok(maps) if maps_file(&maps, inode, name) => return Sharing::With(pid),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Sharing::Unknown,
-            // It maps other files, or is gone.
+            // It maps other files, is gone, or may not be looked into.
             Ok(_) | Err(_) => {}
         }
     }

@@ -22,12 +22,12 @@ pub(super) struct TlsCoverage {
     finder: LibraryFinder,
     /// What a master maps, which is what its children are born with.
     of_master: BTreeMap<ProcessId, Libraries>,
-    /// Probed in every process.
-    everywhere: BTreeMap<FileId, Standing>,
+    /// Probed in every process, the eldest first.
+    everywhere: Vec<Everywhere>,
     /// Also mapped by others than gateways, hence probed in each worker.
     shared: BTreeSet<FileId>,
-    /// Workers, by what covers them.
-    workers: BTreeMap<Pid, Cover>,
+    /// Workers with probes of their own.
+    alone: BTreeMap<Pid, Standing>,
 }
 
 /// Probes that stand somewhere.
@@ -38,14 +38,17 @@ struct Standing {
     state: TlsState,
 }
 
-/// What covers a worker.
+/// A library that is probed in every process.
 #[derive(Debug)]
-enum Cover {
-    /// Probes that stand everywhere.
-    Everywhere(FileId),
-    /// Its own.
-    Own(Standing),
+struct Everywhere {
+    file: FileId,
+    standing: Standing,
+    /// Watched workers that map it.
+    users: BTreeSet<Pid>,
 }
+
+/// Libraries that stay probed although no worker uses them now: a gateway that was stopped may start again.
+const UNUSED_KEPT: usize = 2;
 
 /// The libraries of a process, or why none can be used.
 type Libraries = Result<Vec<TlsLibrary>, TlsState>;
@@ -68,9 +71,9 @@ impl TlsCoverage {
             chooser,
             finder: LibraryFinder::default(),
             of_master: BTreeMap::new(),
-            everywhere: BTreeMap::new(),
+            everywhere: Vec::new(),
             shared: BTreeSet::new(),
-            workers: BTreeMap::new(),
+            alone: BTreeMap::new(),
         }
     }
 
@@ -118,19 +121,22 @@ impl TlsCoverage {
     ) -> TlsState {
         let name = choice::name(library);
         let file = (library.device, library.inode);
-        if !self.everywhere.contains_key(&file) {
+        if !self.everywhere.iter().any(|known| known.file == file) {
             let (plan, proof) = self.chooser.plan(library, subject.kind);
             let is_private = !self.shared.contains(&file) && is_only_of_gateways(library, gateways);
             // If the probes cannot be placed, the worker's own are tried, and say why not.
             match is_private.then(|| probes.attach_tls_everywhere(file, &plan)) {
                 Some(Ok(attachment)) => {
                     let state = choice::state(&name, &plan, &attachment, proof);
-                    let standing = Standing {
-                        library: name.clone(),
-                        plan,
-                        state,
-                    };
-                    self.everywhere.insert(file, standing);
+                    self.everywhere.push(Everywhere {
+                        file,
+                        standing: Standing {
+                            library: name.clone(),
+                            plan,
+                            state,
+                        },
+                        users: BTreeSet::new(),
+                    });
                 }
                 Some(Err(_)) | None => {
                     self.shared.insert(file);
@@ -138,14 +144,12 @@ impl TlsCoverage {
                 }
             }
         }
-        let Some(standing) = self.everywhere.get(&file) else {
+        let Some(known) = self.everywhere.iter_mut().find(|known| known.file == file) else {
             return TlsState::NoLibrary;
         };
+        known.users.insert(subject.pid);
         match probes.mark_tls(subject.pid.0) {
-            Ok(()) => {
-                self.workers.insert(subject.pid, Cover::Everywhere(file));
-                standing.state.clone()
-            }
+            Ok(()) => known.standing.state.clone(),
             Err(error) => TlsState::Unusable(format!("{name}: {error}")),
         }
     }
@@ -166,7 +170,7 @@ impl TlsCoverage {
                     plan,
                     state: state.clone(),
                 };
-                self.workers.insert(pid, Cover::Own(standing));
+                self.alone.insert(pid, standing);
                 state
             }
             Err(error) => TlsState::Unusable(format!("{library}: {error}")),
@@ -174,8 +178,30 @@ impl TlsCoverage {
     }
 
     /// A worker is gone.
-    pub(super) fn forget(&mut self, pid: Pid) {
-        self.workers.remove(&pid);
+    pub(super) fn forget(&mut self, worker: Pid) {
+        self.alone.remove(&worker);
+        for library in &mut self.everywhere {
+            library.users.remove(&worker);
+        }
+    }
+
+    /// Takes probes off libraries that nobody has used for longest, as replaced ones are.
+    pub(super) fn let_go_of_unused(&mut self, probes: &mut Probes) {
+        let unused = |known: &Everywhere| known.users.is_empty();
+        let mut surplus = self
+            .everywhere
+            .iter()
+            .filter(|known| unused(known))
+            .count()
+            .saturating_sub(UNUSED_KEPT);
+        self.everywhere.retain(|known| {
+            if surplus == 0 || !unused(known) {
+                return true;
+            }
+            surplus -= 1;
+            probes.detach_tls_everywhere(known.file);
+            false
+        });
     }
 
     /// Puts every probe on first instructions when a call has moved other bytes than its probes found. Answers the states that
@@ -187,19 +213,17 @@ impl TlsCoverage {
         if !self.chooser.has_lost_trust(&counters) {
             return BTreeMap::new();
         }
-        for (file, standing) in &mut self.everywhere {
-            standing.replace(|plan| probes.replace_tls_everywhere(*file, plan));
-        }
         let mut states = BTreeMap::new();
-        for (pid, cover) in &mut self.workers {
-            let state = match cover {
-                Cover::Everywhere(file) => self.everywhere.get(file).map(|standing| standing.state.clone()),
-                Cover::Own(standing) => {
-                    standing.replace(|plan| probes.replace_tls(pid.0, plan));
-                    Some(standing.state.clone())
-                }
-            };
-            states.extend(state.map(|state| (*pid, state)));
+        for known in &mut self.everywhere {
+            let file = known.file;
+            known
+                .standing
+                .replace(|plan| probes.replace_tls_everywhere(file, plan));
+            states.extend(known.users.iter().map(|pid| (*pid, known.standing.state.clone())));
+        }
+        for (pid, standing) in &mut self.alone {
+            standing.replace(|plan| probes.replace_tls(pid.0, plan));
+            states.insert(*pid, standing.state.clone());
         }
         states
     }
