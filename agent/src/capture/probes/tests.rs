@@ -16,12 +16,19 @@ use crate::capture::event::{CaptureEvent, ConnOpen, Direction};
 use crate::capture::reader::{Reader, ReaderOptions};
 use crate::clock;
 
+mod budget;
 mod child;
 mod plain;
 mod tls;
 
 /// How long a test waits for something that is bound to happen.
 const BUDGET: Duration = Duration::from_secs(20);
+
+/// A budget that no test uses up.
+const EVERYTHING: Budget = Budget {
+    head_bytes: 1 << 31,
+    body_bytes: 1 << 31,
+};
 
 /// Loads the probes, or says why not.
 fn probes(options: &ProbeOptions) -> Option<Probes> {
@@ -64,7 +71,11 @@ struct Stream {
     chunks: Vec<(u64, Vec<u8>)>,
     /// Bytes that moved without any to copy.
     without_payload: u64,
+    /// Position and length of what was left uncopied.
+    left: Vec<(u64, u64)>,
     end: Option<u64>,
+    /// How far it had come when the connection closed.
+    closed_at: Option<u64>,
 }
 
 impl Stream {
@@ -76,6 +87,23 @@ impl Stream {
             all.extend_from_slice(bytes);
         }
         all
+    }
+
+    /// Bytes that no record brought or told of, up to where it was when the connection closed.
+    fn missing(&self) -> u64 {
+        let copied = self
+            .chunks
+            .iter()
+            .map(|(pos, bytes)| (*pos, u64::try_from(bytes.len()).unwrap()));
+        let mut ranges: Vec<_> = copied.chain(self.left.iter().copied()).collect();
+        ranges.sort_unstable();
+        let (mut next, mut missing) = (0, 0);
+        for (pos, len) in ranges {
+            assert!(pos >= next, "two records of the same bytes at {pos}");
+            missing += pos - next;
+            next = pos + len;
+        }
+        missing + self.closed_at.unwrap().checked_sub(next).unwrap()
     }
 }
 
@@ -99,6 +127,7 @@ impl Seen {
                 let stream = self.stream(chunk.direction);
                 if chunk.bytes.is_empty() {
                     stream.without_payload += chunk.len;
+                    stream.left.push((chunk.pos, chunk.len));
                 } else {
                     stream.chunks.push((chunk.pos, chunk.bytes.to_vec()));
                 }
@@ -108,7 +137,12 @@ impl Seen {
                 assert_eq!(stream.end, None, "ended twice");
                 stream.end = Some(end.pos);
             }
-            CaptureEvent::Close(_) => self.closed = true,
+            CaptureEvent::Close(close) => {
+                let ends = close.ends.expect("the probes know them");
+                self.ingress.closed_at = Some(ends.ingress);
+                self.egress.closed_at = Some(ends.egress);
+                self.closed = true;
+            }
         }
     }
 }
@@ -116,10 +150,7 @@ impl Seen {
 impl Capture {
     /// Probes that copy everything.
     fn start() -> Option<Self> {
-        Self::with(Budget {
-            head_bytes: 1 << 31,
-            body_bytes: 1 << 31,
-        })
+        Self::with(EVERYTHING)
     }
 
     fn with(budget: Budget) -> Option<Self> {
