@@ -233,19 +233,30 @@ impl ConnRef {
         sent
     }
 
+    /// Whether `direction` has not ended.
+    #[inline(always)]
+    pub fn is_open(&self, direction: u8) -> bool {
+        self.flags_now() & ended(direction) == 0
+    }
+
     /// Sends one direction's END record, once.
     #[inline(always)]
     pub fn end(&self, direction: u8, at_ns: u64) {
-        let flag = if direction == DIRECTION_EGRESS {
-            EGRESS_ENDED
-        } else {
-            INGRESS_ENDED
-        };
+        let flag = ended(direction);
         if self.raise(flag) && self.announce(at_ns) {
             unseen::declare(self, direction, 0, at_ns);
             skip::settle(self, direction, at_ns);
             emit::end(self.id, direction, self.pos(direction), at_ns);
         }
+    }
+}
+
+#[inline(always)]
+fn ended(direction: u8) -> u64 {
+    if direction == DIRECTION_EGRESS {
+        EGRESS_ENDED
+    } else {
+        INGRESS_ENDED
     }
 }
 

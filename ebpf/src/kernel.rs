@@ -31,7 +31,9 @@ pub fn read<T>(base: u64, offset: u32) -> Option<T> {
 pub mod tcp_state {
     pub const FIN_WAIT1: i32 = 4;
     pub const CLOSE: i32 = 7;
+    pub const CLOSE_WAIT: i32 = 8;
     pub const LAST_ACK: i32 = 9;
+    pub const CLOSING: i32 = 11;
 }
 
 /// The first bytes of `struct sock_common`, whose order the kernel pins for its own lookups.

@@ -34,9 +34,12 @@ pub fn destroyed(sk: u64) {
     if let Some(conn) = conn::known(sk) {
         // SAFETY: a helper without arguments.
         let at_ns = unsafe { bpf_ktime_get_ns() };
-        if conn.announce(at_ns) {
-            unseen::declare(&conn, DIRECTION_INGRESS, 0, at_ns);
-            unseen::declare(&conn, DIRECTION_EGRESS, 0, at_ns);
+        if conn.flags & conn::ANNOUNCED != 0 {
+            for direction in [DIRECTION_INGRESS, DIRECTION_EGRESS] {
+                if conn.is_open(direction) {
+                    unseen::declare(&conn, direction, 0, at_ns);
+                }
+            }
         }
         conn::close(&conn, at_ns);
     }

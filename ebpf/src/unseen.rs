@@ -5,12 +5,12 @@ use kongtap_common::counter;
 use kongtap_common::record::{DIRECTION_EGRESS, DIRECTION_INGRESS, SOURCE_SOCKET};
 
 use crate::conn::{ConnRef, SEQ_KNOWN};
-use crate::kernel::{self, offset};
+use crate::kernel::{self, offset, tcp_state};
 use crate::ledger::Slots;
 use crate::{budget, emit};
 
-/// A FIN counts as one byte; urgent data, which nothing here reads, as another.
-const SLACK: u32 = 2;
+/// A single byte is urgent data, which nothing here reads.
+const SLACK: u32 = 1;
 /// More than this at once is a number that was read while it changed.
 const MOST: u32 = 1 << 30;
 
@@ -34,9 +34,25 @@ pub fn declare(conn: &ConnRef, direction: u8, bytes: u64, at_ns: u64) {
         return;
     }
     let surplus = now.wrapping_sub(before).wrapping_sub(bytes as u32);
-    if surplus > SLACK && surplus < MOST {
-        moved_unseen(conn, direction, surplus, at_ns);
+    if surplus != 0 && surplus < MOST {
+        let surplus = surplus - u32::from(direction == DIRECTION_INGRESS && has_read_fin(conn, now));
+        if surplus > SLACK {
+            moved_unseen(conn, direction, surplus, at_ns);
+        }
     }
+}
+
+/// Whether the other end's FIN is among what was read: it counts as a byte, the last one.
+#[inline(never)]
+fn has_read_fin(conn: &ConnRef, read: u32) -> bool {
+    let Some(head) = kernel::sock_head(conn.sk) else {
+        return false;
+    };
+    let has_come = matches!(
+        i32::from(head.state),
+        tcp_state::CLOSE_WAIT | tcp_state::LAST_ACK | tcp_state::CLOSING | tcp_state::CLOSE
+    );
+    has_come && kernel::read(conn.sk, offset!(tcp_rcv_nxt)) == Some(read)
 }
 
 /// The first call on a connection: both directions are counted from here on.

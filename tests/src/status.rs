@@ -25,6 +25,12 @@ pub struct Status {
     pub bytes: Bytes,
     /// Exchanges.
     pub exchanges: Exchanges,
+    /// Connections and parsing, by event.
+    #[serde(default)]
+    pub connections: Reasons,
+    /// Probe events beside bytes.
+    #[serde(default)]
+    pub probes: Reasons,
     /// What does not work, in words.
     #[serde(default)]
     pub problems: Vec<serde_json::Value>,

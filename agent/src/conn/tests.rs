@@ -21,6 +21,8 @@ struct Feed {
     out: Vec<Exchange>,
     now: u64,
     positions: std::collections::HashMap<(i32, Direction), u64>,
+    /// What the table asked for, as capture keeps it.
+    skips: std::collections::HashMap<(i32, Direction), u64>,
 }
 
 impl Feed {
@@ -30,6 +32,7 @@ impl Feed {
             out: Vec::new(),
             now: 0,
             positions: std::collections::HashMap::new(),
+            skips: std::collections::HashMap::new(),
         }
     }
 
@@ -39,7 +42,14 @@ impl Feed {
     }
 
     fn apply(&mut self, event: CaptureEvent) -> &mut Self {
-        self.table.apply(event, &mut self.out);
+        if let Some(Skip {
+            conn,
+            direction,
+            until,
+        }) = self.table.apply(event, &mut self.out)
+        {
+            self.skips.insert((conn.fd, direction), until);
+        }
         self
     }
 
@@ -68,6 +78,42 @@ impl Feed {
             len,
             bytes,
         }))
+    }
+
+    /// Bytes that move and are left uncopied on purpose.
+    fn leave(&mut self, fd: i32, direction: Direction, len: u64) -> &mut Self {
+        let at = self.tick();
+        let pos = self.advance(fd, direction, len);
+        self.apply(CaptureEvent::Data(DataChunk {
+            conn: id(fd),
+            at,
+            direction,
+            pos,
+            len,
+            bytes: Bytes::new(),
+        }))
+    }
+
+    /// What the probes do with a call: all of it, or what is beyond the range that they were asked to pass over, of which
+    /// they tell when it ends.
+    fn call(&mut self, fd: i32, direction: Direction, bytes: &[u8], told: &mut u64) {
+        let position = self.positions.get(&(fd, direction)).copied().unwrap_or(0);
+        let until = self.skips.get(&(fd, direction)).copied().unwrap_or(0);
+        let len = u64::try_from(bytes.len()).unwrap();
+        let passed = until.saturating_sub(position).min(len);
+        if passed > 0 {
+            *told += passed;
+            if position + passed < until {
+                self.advance(fd, direction, passed);
+                return;
+            }
+            *self.positions.get_mut(&(fd, direction)).unwrap() -= *told - passed;
+            self.leave(fd, direction, std::mem::take(told));
+        }
+        let rest = &bytes[usize::try_from(passed).unwrap()..];
+        if !rest.is_empty() {
+            self.data(fd, direction, rest);
+        }
     }
 
     /// Bytes that move and are never heard of.
@@ -324,30 +370,169 @@ fn a_lost_response_is_not_replaced_by_the_next_one() {
     );
 }
 
-#[test]
-fn bytes_that_moved_uncopied_keep_the_framing() {
+/// `body`, framed, of which the middle is left uncopied: (total, wire, kept) bytes of what comes out. Another exchange
+/// follows, whole.
+#[track_caller]
+fn check_left(head: &str, before: &str, left: u64, after: &str, expected: (u64, u64, usize)) {
     let mut feed = feed();
     feed.open(1, false)
         .data(1, IN, GET)
-        .data(1, OUT, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
-    let at = feed.tick();
-    let pos = feed.advance(1, OUT, 100);
-    feed.apply(CaptureEvent::Data(DataChunk {
-        conn: id(1),
-        at,
-        direction: OUT,
-        pos,
-        len: 100,
-        bytes: Bytes::new(),
-    }));
+        .data(1, OUT, format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{before}"))
+        .leave(1, OUT, left);
+    if !after.is_empty() {
+        feed.data(1, OUT, after);
+    }
+    assert_eq!(feed.out.len(), 1, "it comes out at once");
     feed.data(1, IN, GET).data(1, OUT, OK);
     assert_eq!(feed.out.len(), 2);
+    assert!(
+        feed.out
+            .iter()
+            .all(|exchange| exchange.outcome == Outcome::Complete),
+        "{:?}",
+        feed.out
+    );
     let body = &feed.out[0].response.as_ref().unwrap().body;
     assert_eq!(
-        (body.total_bytes, body.hole_bytes, body.complete),
-        (100, 0, true)
+        (body.total_bytes, body.wire_bytes, body.bytes.len()),
+        expected,
+        "{head}"
     );
-    assert!(!body.is_whole());
+    assert!(body.complete && !body.is_whole() && body.hole_bytes == 0);
+    assert_eq!(feed.table.stats().holes, 0);
+}
+
+#[test]
+fn bytes_that_were_left_uncopied_keep_sizes_and_framing() {
+    check_left("Content-Length: 100", "", 100, "", (100, 100, 0));
+    check_left("Content-Length: 100", "abc", 97, "", (100, 100, 3));
+    check_left("Content-Length: 100", "abc", 90, "defghij", (100, 100, 3)); // nothing is kept after the cut
+    // What nginx does: the chunk's size and end are pieces of their own, and copied.
+    check_left(
+        "Transfer-Encoding: chunked",
+        "64\r\n",
+        100,
+        "\r\n2\r\nab\r\n0\r\n\r\n",
+        (102, 118, 0),
+    );
+    // The framing is left too, but for the end of the last call: the size on the wire stays exact.
+    check_left(
+        "Transfer-Encoding: chunked",
+        "64\r\nabc",
+        200,
+        "xyz\r\n0\r\n\r\n",
+        (3 + 200 + 10, 4 + 3 + 200 + 10, 3),
+    );
+}
+
+#[test]
+fn a_chunked_body_without_its_end_ends_when_the_gateway_reads_on_or_answers_again() {
+    let begin = |feed: &mut Feed| {
+        feed.open(1, false)
+            .data(1, IN, GET)
+            .data(1, OUT, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n")
+            .leave(1, OUT, 200);
+    };
+    let both = [
+        (Leg::Downstream, Some("/a"), Some(200), Outcome::Complete),
+        (Leg::Downstream, Some("/b"), Some(200), Outcome::Complete),
+    ];
+    let mut feed = feed();
+    begin(&mut feed);
+    feed.data(1, IN, GET.replace("/a", "/b")).data(1, OUT, OK);
+    feed.expect(&both);
+    // Pipelined: the next answer begins with a call of its own.
+    let mut feed = super::tests::feed();
+    feed.open(1, false)
+        .data(1, IN, format!("{GET}{}", GET.replace("/a", "/b")))
+        .data(1, OUT, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n")
+        .leave(1, OUT, 200)
+        .data(1, OUT, OK);
+    feed.expect(&both);
+    // Cut for good.
+    let mut feed = super::tests::feed();
+    begin(&mut feed);
+    feed.close(1);
+    feed.expect(&[(Leg::Downstream, Some("/a"), Some(200), Outcome::ResponseCut)]);
+}
+
+#[test]
+fn what_is_left_of_a_head_is_a_loss() {
+    let mut feed = feed();
+    feed.open(1, false)
+        .data(1, IN, GET)
+        .data(1, OUT, "HTTP/1.1 200 OK\r\nX: ")
+        .leave(1, OUT, 100)
+        .data(1, IN, GET.replace("/a", "/b"))
+        .data(1, OUT, OK);
+    feed.expect(&[
+        (Leg::Downstream, Some("/a"), None, Outcome::HeadLost),
+        (Leg::Downstream, Some("/b"), Some(200), Outcome::Complete),
+    ]);
+}
+
+#[test]
+fn bytes_that_are_known_to_be_of_no_use_are_skipped() {
+    const LENGTH: u64 = 1 << 20;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
+    let head_bytes = u64::try_from(head.len()).unwrap();
+    let limits = |body_bytes| {
+        let mut limits = ConnLimits::default();
+        limits.http.body_bytes = body_bytes;
+        limits
+    };
+    let until = |feed: &Feed, direction| feed.skips.get(&(1, direction)).copied();
+    // Nothing of the body is wanted.
+    let mut feed = Feed::new(limits(0));
+    feed.open(1, false).data(1, IN, GET).data(1, OUT, &head);
+    assert_eq!((until(&feed, OUT), until(&feed, IN)), (Some(head_bytes + LENGTH), None));
+    // Some of it is: after that, nothing.
+    let mut feed = Feed::new(limits(1000));
+    feed.open(1, false).data(1, IN, GET).data(1, OUT, &head);
+    assert_eq!(until(&feed, OUT), None);
+    feed.data(1, OUT, [b'x'; 999]);
+    assert_eq!(until(&feed, OUT), None);
+    feed.data(1, OUT, b"x");
+    assert_eq!(until(&feed, OUT), Some(head_bytes + LENGTH));
+    // The upstream's leg has none that are wanted; a chunk ends where its size says.
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n100000\r\n";
+    let mut feed = Feed::new(limits(1 << 30));
+    feed.open(1, false).data(1, OUT, GET).data(1, IN, chunked);
+    assert_eq!(
+        until(&feed, IN),
+        Some(u64::try_from(chunked.len()).unwrap() + (1 << 20))
+    );
+    // What is no HTTP is of no use at all, once it is worth saying so.
+    let mut feed = Feed::new(limits(0));
+    feed.open(1, false).data(1, IN, "SSH-2.0-x\r\n");
+    assert_eq!(until(&feed, IN), None);
+    feed.data(1, IN, vec![0; 20_000]).data(1, OUT, vec![0; 20_000]);
+    assert_eq!((until(&feed, IN), until(&feed, OUT)), (Some(u64::MAX), Some(u64::MAX)));
+}
+
+#[test]
+fn a_lost_tail_shows_when_the_connection_closes() {
+    let mut feed = feed();
+    feed.open(1, false)
+        .data(1, IN, GET)
+        .data(1, OUT, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
+        .lose(1, OUT, 97)
+        .close(1);
+    feed.expect(&[(Leg::Downstream, Some("/a"), Some(200), Outcome::Complete)]);
+    let body = &feed.out[0].response.as_ref().unwrap().body;
+    assert_eq!((body.total_bytes, body.hole_bytes), (100, 97));
+    // A whole request and its answer.
+    let mut feed = super::tests::feed();
+    feed.open(1, false)
+        .data(1, IN, GET)
+        .data(1, OUT, OK)
+        .lose(1, IN, GET.len())
+        .lose(1, OUT, OK.len())
+        .close(1);
+    feed.expect(&[
+        (Leg::Downstream, Some("/a"), Some(200), Outcome::Complete),
+        (Leg::Downstream, None, None, Outcome::HeadLost),
+    ]);
 }
 
 #[test]
@@ -396,6 +581,53 @@ fn the_table_is_bounded_and_silence_ends() {
 }
 
 proptest! {
+    /// Whatever is passed over because the table asked for it: every exchange comes out, with its own head and exact sizes.
+    #[test]
+    fn a_skip_never_hides_a_head(
+        exchanges in prop::collection::vec((any::<bool>(), 0..60_000usize), 1..6),
+        cuts in prop::collection::vec(1..20_000usize, 1..12),
+        limit in 0..40_000usize,
+    ) {
+        let mut limits = ConnLimits::default();
+        limits.http.body_bytes = limit;
+        let mut feed = Feed::new(limits);
+        feed.open(1, false);
+        let (mut cuts, mut told) = (cuts.iter().cycle(), [0, 0]);
+        for (number, (chunked, length)) in exchanges.iter().enumerate() {
+            // A body that looks like heads.
+            let body: String = "HTTP/1.1 200 OK\r\n\r\n".chars().cycle().take(*length).collect();
+            let framed = if *chunked && *length > 0 {
+                format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n")
+            } else {
+                format!("Content-Length: {length}\r\n\r\n{body}")
+            };
+            let messages = [
+                (IN, format!("POST /{number} HTTP/1.1\r\n{framed}")),
+                (OUT, format!("HTTP/1.1 200 OK\r\nX-N: {number}\r\n{framed}")),
+            ];
+            for (told, (direction, message)) in told.iter_mut().zip(messages) {
+                let mut rest = message.as_bytes();
+                while !rest.is_empty() {
+                    let (piece, after) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+                    feed.call(1, direction, piece, told);
+                    rest = after;
+                }
+            }
+        }
+        prop_assert_eq!(feed.out.len(), exchanges.len());
+        for (number, (exchange, (_, length))) in feed.out.iter().zip(&exchanges).enumerate() {
+            prop_assert_eq!(exchange.outcome, Outcome::Complete);
+            let (request, response) = (exchange.request.as_ref().unwrap(), exchange.response.as_ref().unwrap());
+            prop_assert_eq!(str::from_utf8(&request.target).unwrap().to_owned(), format!("/{number}"));
+            prop_assert_eq!(response.headers.text("x-n").map(str::to_owned), Some(number.to_string()));
+            for body in [&request.body, &response.body] {
+                prop_assert_eq!(body.total_bytes, u64::try_from(*length).unwrap());
+                prop_assert_eq!(body.hole_bytes, 0);
+                prop_assert!(body.bytes.len() <= limit);
+            }
+        }
+    }
+
     /// Whatever is lost, a request is never given another's response, and every loss shows.
     #[test]
     fn lost_chunks_never_pair_wrongly(

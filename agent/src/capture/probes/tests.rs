@@ -17,6 +17,7 @@ use crate::capture::reader::{Reader, ReaderOptions};
 use crate::capture::sources::SourceChoice;
 use crate::clock;
 
+mod budget;
 mod calls;
 mod child;
 mod following;
@@ -25,6 +26,12 @@ mod tls;
 
 /// How long a test waits for something that is bound to happen.
 const BUDGET: Duration = Duration::from_secs(20);
+
+/// A budget that no test uses up.
+const EVERYTHING: Budget = Budget {
+    head_bytes: 1 << 31,
+    body_bytes: 1 << 31,
+};
 
 /// Loads the probes, or says why not.
 fn probes(options: &ProbeOptions) -> Option<Probes> {
@@ -73,7 +80,11 @@ struct Stream {
     chunks: Vec<(u64, Vec<u8>)>,
     /// Bytes that moved without any to copy.
     without_payload: u64,
+    /// Position and length of what was left uncopied.
+    left: Vec<(u64, u64)>,
     end: Option<u64>,
+    /// How far it had come when the connection closed.
+    closed_at: Option<u64>,
 }
 
 impl Stream {
@@ -107,6 +118,23 @@ impl Stream {
         }
         all
     }
+
+    /// Bytes that no record brought or told of, up to where it was when the connection closed.
+    fn missing(&self) -> u64 {
+        let copied = self
+            .chunks
+            .iter()
+            .map(|(pos, bytes)| (*pos, u64::try_from(bytes.len()).unwrap()));
+        let mut ranges: Vec<_> = copied.chain(self.left.iter().copied()).collect();
+        ranges.sort_unstable();
+        let (mut next, mut missing) = (0, 0);
+        for (pos, len) in ranges {
+            assert!(pos >= next, "two records of the same bytes at {pos}");
+            missing += pos - next;
+            next = pos + len;
+        }
+        missing + self.closed_at.unwrap().checked_sub(next).unwrap()
+    }
 }
 
 impl Seen {
@@ -129,6 +157,7 @@ impl Seen {
                 let stream = self.stream(chunk.direction);
                 if chunk.bytes.is_empty() {
                     stream.without_payload += chunk.len;
+                    stream.left.push((chunk.pos, chunk.len));
                 } else {
                     stream.chunks.push((chunk.pos, chunk.bytes.to_vec()));
                 }
@@ -138,7 +167,12 @@ impl Seen {
                 assert_eq!(stream.end, None, "ended twice");
                 stream.end = Some(end.pos);
             }
-            CaptureEvent::Close(_) => self.closed = true,
+            CaptureEvent::Close(close) => {
+                let ends = close.ends.expect("the probes know them");
+                self.ingress.closed_at = Some(ends.ingress);
+                self.egress.closed_at = Some(ends.egress);
+                self.closed = true;
+            }
         }
     }
 }
@@ -153,10 +187,7 @@ impl Capture {
     fn by(sockets: SourceChoice) -> Option<Self> {
         Self::with(&ProbeOptions {
             sockets,
-            budget: Budget {
-                head_bytes: 1 << 31,
-                body_bytes: 1 << 31,
-            },
+            budget: EVERYTHING,
             ..ProbeOptions::default()
         })
     }

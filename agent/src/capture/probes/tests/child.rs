@@ -33,6 +33,12 @@ pub(super) enum Scenario {
     SpliceOut,
     /// Accepts two connections, and uses copies of their descriptors.
     Accept,
+    /// Says `PACES` pieces of `PACE_BYTES`, each after a byte of the peer's.
+    Paced,
+    /// Answers twice with a head and a body in one `writev`, without being asked in between.
+    Answers,
+    /// Reads a part, moves a part through a pipe unread, reads the rest.
+    Splice,
 }
 
 impl Scenario {
@@ -47,6 +53,9 @@ impl Scenario {
         Self::Calls,
         Self::SpliceOut,
         Self::Accept,
+        Self::Paced,
+        Self::Answers,
+        Self::Splice,
     ];
 }
 
@@ -58,6 +67,17 @@ pub(super) const REUSES: usize = 20;
 pub(super) const LARGE_BYTES: usize = 5_000_000;
 /// Bytes of the file in [`Scenario::SendFile`].
 pub(super) const FILE_BYTES: usize = 100_000;
+
+/// Pieces of [`Scenario::Paced`].
+pub(super) const PACES: usize = 24;
+/// Bytes of each.
+pub(super) const PACE_BYTES: usize = 8_000;
+/// The head of each of [`Scenario::Answers`].
+pub(super) const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n";
+/// The body of each.
+pub(super) const BODY_BYTES: usize = 20_000;
+/// Bytes that [`Scenario::Splice`] reads, moves unread, and reads again.
+pub(super) const SPLICED: [usize; 3] = [1_000, 30_000, 500];
 
 /// The child, waiting.
 pub(super) struct Watched {
@@ -141,6 +161,9 @@ fn run_as_child() {
         Scenario::Calls => super::calls::script::every_call(&TcpStream::connect(peer).unwrap()),
         Scenario::SpliceOut => super::calls::script::splice_out(&TcpStream::connect(peer).unwrap()),
         Scenario::Accept => super::calls::script::accept(&TcpStream::connect(peer).unwrap()),
+        Scenario::Paced => paced(TcpStream::connect(peer).unwrap()),
+        Scenario::Answers => answers(TcpStream::connect(peer).unwrap()),
+        Scenario::Splice => splice(TcpStream::connect(peer).unwrap()),
         Scenario::Threads => std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| every_call(TcpStream::connect(peer).unwrap()));
@@ -237,6 +260,37 @@ fn send_file(mut stream: TcpStream) {
     stream.write_all(b"tail").unwrap();
 }
 
+fn paced(mut stream: TcpStream) {
+    let bytes = pattern(PACES * PACE_BYTES, 4);
+    for piece in bytes.chunks(PACE_BYTES) {
+        let mut word = [0; 1];
+        stream.read_exact(&mut word).unwrap();
+        stream.write_all(piece).unwrap();
+    }
+}
+
+fn answers(mut stream: TcpStream) {
+    let mut asked = [0; 16];
+    assert!(stream.read(&mut asked).unwrap() > 0);
+    let body = pattern(BODY_BYTES, 5);
+    for _ in 0..2 {
+        let sent = stream
+            .write_vectored(&[IoSlice::new(HEAD), IoSlice::new(b"4e20\r\n"), IoSlice::new(&body), IoSlice::new(b"\r\n0\r\n\r\n")])
+            .unwrap();
+        assert_eq!(sent, HEAD.len() + 6 + BODY_BYTES + 7, "one call takes it all");
+    }
+}
+
+fn splice(mut stream: TcpStream) {
+    let [before, between, after] = SPLICED;
+    stream.read_exact(&mut vec![0; before]).unwrap();
+    let mut left = between;
+    while left > 0 {
+        left -= unsafe_calls::through_a_pipe(stream.as_raw_fd(), left);
+    }
+    stream.read_exact(&mut vec![0; after]).unwrap();
+}
+
 fn reset(mut stream: TcpStream) {
     stream.write_all(b"hello").unwrap();
     // The peer has sent its bytes and a reset by the time that the socket reports an error.
@@ -295,6 +349,21 @@ mod unsafe_calls {
     pub(super) fn send_file(to: RawFd, from: RawFd, offset: &mut i64, length: usize) -> isize {
         // SAFETY: writes to `offset`.
         unsafe { libc::sendfile(to, from, offset, length) }
+    }
+
+    /// Moves up to `length` bytes from a socket into a pipe, and throws them away.
+    pub(super) fn through_a_pipe(socket: RawFd, length: usize) -> usize {
+        let mut ends = [0; 2];
+        // SAFETY: `ends` has room for two descriptors.
+        assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+        let null = std::ptr::null_mut();
+        // SAFETY: no offsets, so no memory is touched.
+        let moved = unsafe { libc::splice(socket, null, ends[1], null, length, 0) };
+        for end in ends {
+            // SAFETY: both were opened above.
+            unsafe { libc::close(end) };
+        }
+        super::checked(moved)
     }
 
     pub(super) fn wait_for_error(fd: RawFd) {

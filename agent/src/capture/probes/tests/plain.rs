@@ -7,9 +7,8 @@ use std::os::fd::AsRawFd as _;
 use kongtap_common::counter;
 
 use super::child::{EVERY_CALL_BYTES, FILE_BYTES, LARGE_BYTES, REUSES, Scenario, Watched};
-use super::{Capture, Seen, Stream, pattern, probes};
+use super::{Capture, EVERYTHING, Seen, Stream, pattern, probes};
 use crate::capture::decode::decode;
-use crate::capture::event::{CaptureEvent, Direction};
 use crate::capture::probes::ProbeOptions;
 use crate::capture::sources::{SocketSource, SourceChoice};
 
@@ -204,6 +203,7 @@ fn sendfile_moves_the_position_without_bytes() {
             chunks,
             without_payload,
             end,
+            ..
         } = &only(&capture).egress;
         assert_eq!(*chunks, [(0, b"head".to_vec()), (4 + file, b"tail".to_vec())]);
         assert_eq!((*without_payload, *end), (file, Some(file + 8)));
@@ -251,6 +251,7 @@ fn a_full_ring_loses_only_what_it_counts() {
     const RING_BYTES: u32 = 64 * 1024;
     let options = ProbeOptions {
         ring_bytes: RING_BYTES,
+        budget: EVERYTHING,
         ..ProbeOptions::default()
     };
     let Some(mut probes) = probes(&options) else {
@@ -272,19 +273,27 @@ fn a_full_ring_loses_only_what_it_counts() {
     );
     let mut ring = probes.ring().unwrap();
     assert_eq!(ring.size_bytes(), usize::try_from(RING_BYTES).unwrap());
+    let mut seen = Seen::default();
+    ring.drain(usize::MAX, |record| seen.take(decode(record).unwrap()));
+    // There was room for what outranks bodies, and it says what is missing.
+    assert_eq!(counters.get(counter::LOST_LIFECYCLE_RECORDS), 0, "{counters:?}");
+    assert!(seen.open.is_some() && seen.closed);
     let mut copied = 0;
-    ring.drain(usize::MAX, |record| {
-        if let CaptureEvent::Data(chunk) = decode(record).unwrap() {
-            let whole = match chunk.direction {
-                Direction::Ingress => &sent,
-                Direction::Egress => &received,
-            };
-            let from = usize::try_from(chunk.pos).unwrap();
-            assert_eq!(chunk.bytes, whole[from..from + chunk.bytes.len()], "at {from}");
-            copied += u64::try_from(chunk.bytes.len()).unwrap();
+    for (stream, whole) in [(&seen.ingress, &sent), (&seen.egress, &received)] {
+        let total = u64::try_from(whole.len()).ok();
+        assert_eq!((stream.end, stream.closed_at), (total, total));
+        for (pos, bytes) in &stream.chunks {
+            let from = usize::try_from(*pos).unwrap();
+            assert_eq!(*bytes, whole[from..from + bytes.len()], "at {from}");
+            copied += u64::try_from(bytes.len()).unwrap();
         }
-    });
+    }
     assert_eq!(copied, counters.get(counter::COPIED_BYTES));
+    assert_eq!(
+        seen.ingress.missing() + seen.egress.missing(),
+        counters.get(counter::LOST_RING_FULL_BYTES),
+        "every byte that is missing shows where it was"
+    );
 }
 
 #[test]
