@@ -159,8 +159,14 @@ async fn grpc_is_joined_over_both_legs_and_keeps_its_trailers() {
             (&json!(status), &json!(word))
         );
     }
-    let status = kongtap.status().await.unwrap();
-    status.require_balance().unwrap();
+    // A post may be counted a moment after it came.
+    let status = eventually("the sums to hold", Duration::from_secs(10), async || {
+        let status = kongtap.status().await.map_err(|error| format!("{error:#}"))?;
+        status.require_balance().map_err(|error| format!("{error:#}"))?;
+        Ok(status)
+    })
+    .await
+    .unwrap();
     assert_eq!((status.lost_bytes(), status.dropped()), (0, 0));
 }
 
