@@ -158,6 +158,17 @@ impl Row {
             .join(format!("{}{protection}", self.version))
     }
 
+    /// The file that defines OpenSSL's functions in this row.
+    ///
+    /// # Errors
+    /// When the server cannot be compiled.
+    pub fn defining_file(&self) -> anyhow::Result<PathBuf> {
+        match self.linkage {
+            Linkage::Shared => Ok(self.directory().join("libssl.so")),
+            Linkage::Static | Linkage::StaticExported => self.server(),
+        }
+    }
+
     /// The server on this build, compiled when it is not there or was compiled of something else.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 
 #![expect(unused_crate_dependencies, reason = "they are the library's")]
 #![expect(clippy::tests_outside_test_module, reason = "an integration test")]
-#![expect(clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,9 +16,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use kongtap::capture::event::{CaptureEvent, ConnOpen, DataChunk, Direction};
 use kongtap::capture::gateways::{Pid, Selector};
+use kongtap::capture::libraries::functions_of_file;
 use kongtap::capture::probes::ProbeOptions;
 use kongtap::capture::reader::ReaderOptions;
 use kongtap::capture::session::{CaptureStatus, Session, SessionOptions};
+use kongtap::capture::symbols::TlsFunction;
 use kongtap_common::counter;
 use kongtap_common::record::ConnId;
 use kongtap_tests::kernel::require_kernel;
@@ -76,6 +78,7 @@ async fn check(version: &str) {
     // Compiled before the turn is taken.
     for row in &rows {
         row.server().unwrap();
+        require_build(row).unwrap_or_else(|error| panic!("{row}: {error:#}"));
     }
     let Some(_turn) = require_kernel(&test).unwrap() else {
         return;
@@ -89,6 +92,26 @@ async fn check(version: &str) {
         }
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// The build is what the row says: otherwise two rows would test the same code.
+fn require_build(row: &Row) -> anyhow::Result<()> {
+    const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+    let path = row.defining_file()?;
+    let facts =
+        functions_of_file(&path).with_context(|| format!("{} defines no functions", path.display()))?;
+    let file = std::fs::read(&path)?;
+    for function in [TlsFunction::Read, TlsFunction::WriteEx, TlsFunction::SetFd] {
+        let offset = facts.functions.get(&function).context("a function is missing")?;
+        let code = file.get(usize::try_from(offset.0)?..).unwrap_or_default();
+        let is_marked = code.starts_with(&ENDBR64);
+        ensure!(
+            !cfg!(target_arch = "x86_64") || is_marked == row.is_protected,
+            "{} begins with endbr64: {is_marked}",
+            function.symbol()
+        );
+    }
+    Ok(())
 }
 
 async fn check_row(row: &Row, api: Api) -> anyhow::Result<()> {
