@@ -12,7 +12,7 @@ use aya::{Ebpf, EbpfLoader};
 use kongtap_common::offsets::KernelOffsets;
 use kongtap_common::{counter, target};
 
-use super::links::UprobeLinks;
+use super::links::{Attaching, UprobeLinks};
 use super::ring::Ring;
 use super::sources::{SocketSource, SourceChoice};
 use super::tls::{TlsAttachment, TlsProbePlan};
@@ -209,6 +209,7 @@ impl Probes {
     pub fn attach_tls(&mut self, tgid: u32, plan: &TlsProbePlan) -> Result<TlsAttachment, CaptureError> {
         // Socket calls inside the first probed OpenSSL call must already be known as such.
         self.set_target(tgid, target::TLS, 0)?;
+        let _first = Attaching::begin();
         match super::tls::attach(&mut self.ebpf, tgid, plan) {
             Ok((links, attachment)) => {
                 self.tls.entry(tgid).or_default().append(links);
