@@ -16,7 +16,7 @@ use kongtap_common::budget::Budget;
 use kongtap_common::offsets::KernelOffsets;
 use kongtap_common::{counter, target};
 
-use super::links::UprobeLinks;
+use super::links::{Attaching, UprobeLinks};
 use super::ring::Ring;
 use super::sources::{SocketSource, SourceChoice};
 use super::tls::{TlsAttachment, TlsProbePlan};
@@ -241,6 +241,7 @@ impl Probes {
     pub fn attach_tls(&mut self, tgid: u32, plan: &TlsProbePlan) -> Result<TlsAttachment, CaptureError> {
         // Socket calls inside the first probed OpenSSL call must already be known as such.
         self.set_target(tgid, target::TLS, 0)?;
+        let _first = Attaching::begin();
         let scope = UProbeScope::OneProcess(NonZeroU32::new(tgid).ok_or(CaptureError::Pid(tgid))?);
         match super::tls::attach(&mut self.ebpf, scope, plan) {
             Ok((links, attachment)) => {
@@ -264,6 +265,7 @@ impl Probes {
         file: FileId,
         plan: &TlsProbePlan,
     ) -> Result<TlsAttachment, CaptureError> {
+        let _first = Attaching::begin();
         let (links, attachment) = super::tls::attach(&mut self.ebpf, UProbeScope::AllProcesses, plan)?;
         self.tls_everywhere.entry(file).or_default().append(links);
         Ok(attachment)
@@ -306,6 +308,7 @@ impl Probes {
         file: FileId,
         plan: &TlsProbePlan,
     ) -> Result<TlsAttachment, CaptureError> {
+        let _first = Attaching::begin();
         let (links, attachment) = super::tls::attach(&mut self.ebpf, UProbeScope::AllProcesses, plan)?;
         if let Some(old) = self.tls_everywhere.insert(file, links) {
             old.detach_soon();

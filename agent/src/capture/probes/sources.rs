@@ -14,7 +14,7 @@ use aya::programs::{ProgramError, TracePoint, UProbe};
 use super::{CaptureError, program, raw_tracepoint, typed};
 use crate::capture::gateways::Pid;
 use crate::capture::host::probe::{Tried, try_uprobe};
-use crate::capture::links::UprobeLinks;
+use crate::capture::links::{Attaching, UprobeLinks};
 use crate::capture::sources::libc::{LibcFile, LibcFinder, PointKind};
 use crate::capture::sources::{CALLS, SocketSource};
 
@@ -71,6 +71,7 @@ impl SocketProbes {
         }
         let pid = NonZeroU32::new(tgid).ok_or(CaptureError::Pid(tgid))?;
         let files = self.libc.search(Pid(tgid)).map_err(CaptureError::Libc)?;
+        let _first = Attaching::begin();
         let mut links = UprobeLinks::default();
         for file in &files {
             attach_file(ebpf, pid, file, &mut links)?;
