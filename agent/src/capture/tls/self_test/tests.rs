@@ -162,8 +162,10 @@ fn the_child_has_given_up_everything_before_it_loads_the_library() {
     let Some(library) = library() else { return };
     let running = Running::start(&child(), &library).unwrap();
     running.expect(child::READY).unwrap();
-    let of_child =
-        |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", running.process.id())).unwrap();
+    // The test harness runs it in a second thread; as `kongtap` it has but one.
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", running.process.id())).unwrap();
+    let task = tasks.map(|task| task.unwrap().path()).max().unwrap();
+    let of_child = |file: &str| std::fs::read_to_string(task.join(file)).unwrap();
     let status = of_child("status");
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
