@@ -15,6 +15,14 @@ pub struct Budget {
     pub body_bytes: u32,
 }
 
+impl Budget {
+    /// More than any message has.
+    pub const EVERYTHING: Self = Self {
+        head_bytes: 1 << 31,
+        body_bytes: 1 << 31,
+    };
+}
+
 /// Bytes of a body that are copied although no bodies are wanted: an error page of the gateway's own is known by its text.
 pub const GLIMPSE_BYTES: u32 = 1024;
 

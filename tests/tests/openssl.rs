@@ -16,16 +16,20 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use kongtap::capture::event::{CaptureEvent, ConnOpen, DataChunk, Direction};
 use kongtap::capture::gateways::{Pid, Selector};
-use kongtap::capture::libraries::functions_of_file;
+use kongtap::capture::libraries::placements_in;
 use kongtap::capture::probes::ProbeOptions;
 use kongtap::capture::reader::ReaderOptions;
 use kongtap::capture::session::{CaptureStatus, Session, SessionOptions};
 use kongtap::capture::symbols::TlsFunction;
+use kongtap::capture::tls::choice::TlsOptions;
+use kongtap::capture::tls::self_test::ChildCommand;
+use kongtap_common::budget::Budget;
 use kongtap_common::counter;
 use kongtap_common::record::ConnId;
 use kongtap_tests::kernel::require_kernel;
 use kongtap_tests::openssl::traffic::{self, Said};
-use kongtap_tests::openssl::{Api, Row, Server, require_matrix, rows};
+use kongtap_tests::openssl::{Api, Linkage, Row, Server, require_matrix, rows};
+use kongtap_tests::programs::programs;
 use kongtap_tests::tls::Version;
 use kongtap_tests::wait::eventually;
 use tokio::sync::mpsc::{Receiver, channel};
@@ -40,7 +44,11 @@ const BATCHES: usize = 100_000;
 ///
 /// **This is the one place to change when strategies do.**
 fn expected_strategy(row: &Row, _api: Api) -> (String, &'static str) {
-    (format!("calls (OpenSSL {} ", row.version), ", 9 functions)")
+    let end = match row.linkage {
+        Linkage::Shared => "9 functions placed, self-test passed)",
+        Linkage::Static | Linkage::StaticExported => "no self-test: OpenSSL is linked into the executable)",
+    };
+    (format!("calls (OpenSSL {} ", row.version), end)
 }
 
 #[tokio::test]
@@ -96,19 +104,17 @@ async fn check(version: &str) {
 
 /// The build is what the row says: otherwise two rows would test the same code.
 fn require_build(row: &Row) -> anyhow::Result<()> {
-    const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
     let path = row.defining_file()?;
-    let facts =
-        functions_of_file(&path).with_context(|| format!("{} defines no functions", path.display()))?;
-    let file = std::fs::read(&path)?;
+    let placements =
+        placements_in(&path).with_context(|| format!("{} defines no functions", path.display()))?;
     for function in [TlsFunction::Read, TlsFunction::WriteEx, TlsFunction::SetFd] {
-        let offset = facts.functions.get(&function).context("a function is missing")?;
-        let code = file.get(usize::try_from(offset.0)?..).unwrap_or_default();
-        let is_marked = code.starts_with(&ENDBR64);
+        let placement = placements.get(&function).context("a function is missing")?;
+        let is_marked = placement.first == "endbr64";
         ensure!(
             !cfg!(target_arch = "x86_64") || is_marked == row.is_protected,
-            "{} begins with endbr64: {is_marked}",
-            function.symbol()
+            "{} begins with {}",
+            function.symbol(),
+            placement.first
         );
     }
     Ok(())
@@ -119,8 +125,15 @@ async fn check_row(row: &Row, api: Api) -> anyhow::Result<()> {
     let (sender, batches) = channel(BATCHES);
     let options = SessionOptions {
         selector: Selector::Pids(vec![Pid(server.process.pid())]),
-        tls: true,
-        probes: ProbeOptions::default(),
+        tls: TlsOptions {
+            is_on: true,
+            child: self_test()?,
+            ..TlsOptions::default()
+        },
+        probes: ProbeOptions {
+            budget: Budget::EVERYTHING,
+            ..ProbeOptions::default()
+        },
         reader: ReaderOptions::default(),
     };
     let session = Session::start(options, sender, None).context("start the capture")?;
@@ -148,16 +161,24 @@ async fn check_row(row: &Row, api: Api) -> anyhow::Result<()> {
     require_ledger(&status.load(), &said)
 }
 
+/// How the child of the self-test is started: kongtap's own program, since this is not it.
+fn self_test() -> anyhow::Result<ChildCommand> {
+    Ok(ChildCommand {
+        program: programs()?.kongtap.clone(),
+        ..ChildCommand::default()
+    })
+}
+
 /// How the one process's TLS is captured.
 fn strategy(status: &CaptureStatus) -> anyhow::Result<String> {
     ensure!(status.problems.is_empty(), "{}", status.problems.join("; "));
     let states: Vec<_> = status
         .gateways
         .iter()
-        .flat_map(|gateway| gateway.tls.values())
+        .flat_map(|gateway| gateway.workers.values())
         .collect();
     match states[..] {
-        [state] => Ok(state.describe()),
+        [worker] => Ok(worker.tls.describe()),
         _ => bail!("{} processes are watched", states.len()),
     }
 }

@@ -138,10 +138,7 @@ fn run_step(step: Step, root: &Path) -> anyhow::Result<Done> {
     let passed = |()| Done::Passed(Counts::default());
     match step {
         Step::Packages => install(&[
-            (
-                &packages::GATEWAY,
-                "the stand-in gateway of the end-to-end tests",
-            ),
+            (&packages::GATEWAY, "the stand-in gateway of the end-to-end tests"),
             (&packages::LOAD, "the bench's load"),
         ]),
         Step::Format => cargo::run(root, &["fmt", "--all", "--check"], &[]).map(passed),

@@ -355,7 +355,7 @@ fn placements_of(file: &[u8], facts: &ElfFacts) -> BTreeMap<TlsFunction, Placeme
 }
 
 /// The placements in a file by path, for tests on a library that no process has mapped.
-#[cfg(test)]
+#[must_use]
 pub fn placements_in(path: &std::path::Path) -> Option<BTreeMap<TlsFunction, Placement>> {
     match read_file(&open_path(path.to_owned())?) {
         FileFacts::Elf { placements, .. } => Some(placements),

@@ -46,7 +46,8 @@ const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// What becomes of sockets, whatever the source of their bytes.
 const LIFECYCLE: [&str; 2] = ["inet_sock_set_state", "tcp_destroy_sock"];
-pub(super) const TLS_PROGRAMS: [&str; 5] = ["tls_call", "tls_return", "tls_settled", "tls_set_fd", "tls_free"];
+pub(super) const TLS_PROGRAMS: [&str; 5] =
+    ["tls_call", "tls_return", "tls_settled", "tls_set_fd", "tls_free"];
 
 /// Which source of socket bytes, and sizes of what the kernel keeps for the probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -423,7 +424,10 @@ where
 
 fn set_budget(ebpf: &mut Ebpf, budget: Budget) -> Result<(), CaptureError> {
     let map = ebpf.map_mut("BUDGET").ok_or(CaptureError::Missing("BUDGET"))?;
-    let failed = |source| CaptureError::Map { map: "BUDGET", source };
+    let failed = |source| CaptureError::Map {
+        map: "BUDGET",
+        source,
+    };
     let mut entries: Array<_, Budget> = Array::try_from(map).map_err(failed)?;
     entries.set(0, budget, 0).map_err(failed)
 }

@@ -430,7 +430,11 @@ fn a_chunked_body_without_its_end_ends_when_the_gateway_reads_on_or_answers_agai
     let begin = |feed: &mut Feed| {
         feed.open(1, false)
             .data(1, IN, GET)
-            .data(1, OUT, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n")
+            .data(
+                1,
+                OUT,
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n",
+            )
             .leave(1, OUT, 200);
     };
     let both = [
@@ -445,7 +449,11 @@ fn a_chunked_body_without_its_end_ends_when_the_gateway_reads_on_or_answers_agai
     let mut feed = super::tests::feed();
     feed.open(1, false)
         .data(1, IN, format!("{GET}{}", GET.replace("/a", "/b")))
-        .data(1, OUT, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n")
+        .data(
+            1,
+            OUT,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n",
+        )
         .leave(1, OUT, 200)
         .data(1, OUT, OK);
     feed.expect(&both);
@@ -485,7 +493,10 @@ fn bytes_that_are_known_to_be_of_no_use_are_skipped() {
     // Nothing of the body is wanted.
     let mut feed = Feed::new(limits(0));
     feed.open(1, false).data(1, IN, GET).data(1, OUT, &head);
-    assert_eq!((until(&feed, OUT), until(&feed, IN)), (Some(head_bytes + LENGTH), None));
+    assert_eq!(
+        (until(&feed, OUT), until(&feed, IN)),
+        (Some(head_bytes + LENGTH), None)
+    );
     // Some of it is: after that, nothing.
     let mut feed = Feed::new(limits(1000));
     feed.open(1, false).data(1, IN, GET).data(1, OUT, &head);
@@ -507,7 +518,10 @@ fn bytes_that_are_known_to_be_of_no_use_are_skipped() {
     feed.open(1, false).data(1, IN, "SSH-2.0-x\r\n");
     assert_eq!(until(&feed, IN), None);
     feed.data(1, IN, vec![0; 20_000]).data(1, OUT, vec![0; 20_000]);
-    assert_eq!((until(&feed, IN), until(&feed, OUT)), (Some(u64::MAX), Some(u64::MAX)));
+    assert_eq!(
+        (until(&feed, IN), until(&feed, OUT)),
+        (Some(u64::MAX), Some(u64::MAX))
+    );
 }
 
 #[test]

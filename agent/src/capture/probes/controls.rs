@@ -37,7 +37,10 @@ impl Controls {
     /// [`CaptureError::Map`].
     pub fn set_budget(&mut self, budget: Budget) -> Result<(), CaptureError> {
         if budget != self.last {
-            let failed = |source| CaptureError::Map { map: "BUDGET", source };
+            let failed = |source| CaptureError::Map {
+                map: "BUDGET",
+                source,
+            };
             self.budget.set(0, budget, 0).map_err(failed)?;
             self.last = budget;
         }

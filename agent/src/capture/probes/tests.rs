@@ -27,12 +27,6 @@ mod tls;
 /// How long a test waits for something that is bound to happen.
 const BUDGET: Duration = Duration::from_secs(20);
 
-/// A budget that no test uses up.
-const EVERYTHING: Budget = Budget {
-    head_bytes: 1 << 31,
-    body_bytes: 1 << 31,
-};
-
 /// Loads the probes, or says why not.
 fn probes(options: &ProbeOptions) -> Option<Probes> {
     match Probes::load(options) {
@@ -187,7 +181,7 @@ impl Capture {
     fn by(sockets: SourceChoice) -> Option<Self> {
         Self::with(&ProbeOptions {
             sockets,
-            budget: EVERYTHING,
+            budget: Budget::EVERYTHING,
             ..ProbeOptions::default()
         })
     }

@@ -21,6 +21,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use kongtap_common::budget::Budget;
 use kongtap_common::counter;
 use kongtap_common::record::ConnId;
 
@@ -120,6 +121,7 @@ impl SelfTest<'_> {
         child.expect(child::READY)?;
         let mut probes = Probes::load(&ProbeOptions {
             ring_bytes: RING_BYTES,
+            budget: Budget::EVERYTHING,
             ..ProbeOptions::default()
         })?;
         let mut ring = probes.ring()?;

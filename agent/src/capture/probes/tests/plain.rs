@@ -4,10 +4,11 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
 
+use kongtap_common::budget::Budget;
 use kongtap_common::counter;
 
 use super::child::{EVERY_CALL_BYTES, FILE_BYTES, LARGE_BYTES, REUSES, Scenario, Watched};
-use super::{Capture, EVERYTHING, Seen, Stream, pattern, probes};
+use super::{Capture, Seen, Stream, pattern, probes};
 use crate::capture::decode::decode;
 use crate::capture::probes::ProbeOptions;
 use crate::capture::sources::{SocketSource, SourceChoice};
@@ -251,7 +252,7 @@ fn a_full_ring_loses_only_what_it_counts() {
     const RING_BYTES: u32 = 64 * 1024;
     let options = ProbeOptions {
         ring_bytes: RING_BYTES,
-        budget: EVERYTHING,
+        budget: Budget::EVERYTHING,
         ..ProbeOptions::default()
     };
     let Some(mut probes) = probes(&options) else {
