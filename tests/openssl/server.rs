@@ -541,9 +541,8 @@ impl Conn {
     }
 }
 
-/// Whether an object can be used again after `SSL_clear`. In 3.2 one that has spoken TLS 1.3 cannot: the next
-/// handshake fails with "unexpected message", with and without probes; 3.4 resets the record layer in another way
-/// (`ossl_ssl_connection_reset`, ssl/ssl_lib.c).
+/// Whether an object can be used again after `SSL_clear`. In 3.2 one that has spoken TLS 1.3 cannot: the next handshake fails,
+/// watched or not. (`ossl_ssl_connection_reset`, ssl/ssl_lib.c, resets the record layer in another way from 3.4 on.)
 ///
 /// # Safety
 /// The object lives.
