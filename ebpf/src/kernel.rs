@@ -32,6 +32,8 @@ pub mod tcp_state {
     pub const FIN_WAIT1: i32 = 4;
     pub const CLOSE: i32 = 7;
     pub const LAST_ACK: i32 = 9;
+    /// Those after this end's last byte: both of FIN_WAIT, TIME_WAIT, CLOSE, LAST_ACK and CLOSING.
+    pub const LEFT: [u8; 6] = [4, 5, 6, 7, 9, 11];
 }
 
 /// The first bytes of `struct sock_common`, whose order the kernel pins for its own lookups.
