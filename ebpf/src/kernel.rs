@@ -34,6 +34,8 @@ pub mod tcp_state {
     pub const CLOSE_WAIT: i32 = 8;
     pub const LAST_ACK: i32 = 9;
     pub const CLOSING: i32 = 11;
+    /// Those after this end's last byte: both of FIN_WAIT, TIME_WAIT, CLOSE, LAST_ACK and CLOSING.
+    pub const LEFT: [u8; 6] = [4, 5, 6, 7, 9, 11];
 }
 
 /// The first bytes of `struct sock_common`, whose order the kernel pins for its own lookups.

@@ -6,7 +6,7 @@
 //! do in nginx. Objects and descriptors are used again in every way that the interface allows.
 //! Deliberately absent: crates (rustc alone compiles it, once for each OpenSSL), and leniency: what is not expected ends it.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -81,6 +81,10 @@ mod c {
 /// What the server went through, for the test to see that it really did.
 #[derive(Default)]
 struct Statistics {
+    /// Connections that came …
+    accepted: u64,
+    /// … and that were closed here.
+    ended: u64,
     /// Write calls that are to be repeated.
     want_write: u64,
     /// Read calls answered from a record that an earlier call had received …
@@ -100,7 +104,9 @@ struct Statistics {
 impl Statistics {
     fn text(&self) -> String {
         format!(
-            "want_write {}\ndrains {}\ndrains_after_others {}\ncleared {}\nnot_cleared {}\nsame_address {}\nsame_fd {}\n",
+            "accepted {}\nended {}\nwant_write {}\ndrains {}\ndrains_after_others {}\ncleared {}\nnot_cleared {}\nsame_address {}\nsame_fd {}\n",
+            self.accepted,
+            self.ended,
             self.want_write,
             self.drains,
             self.drains_after_others,
@@ -140,7 +146,7 @@ enum State {
 struct Conn {
     stream: TcpStream,
     ssl: *mut c::Ssl,
-    number: usize,
+    number: u64,
     state: State,
     /// What the last call waits for.
     waits_for: c_short,
@@ -172,9 +178,8 @@ struct Server {
     send_buffer: c_int,
     listener: TcpListener,
     conns: Vec<Conn>,
-    accepted: usize,
     calls: u64,
-    pool: VecDeque<*mut c::Ssl>,
+    pool: Vec<*mut c::Ssl>,
     freed: HashSet<*mut c::Ssl>,
     fds: HashSet<c_int>,
     statistics: Statistics,
@@ -222,9 +227,8 @@ fn main() {
         send_buffer: argument("--send-buffer").parse().expect("bytes"),
         listener,
         conns: Vec::new(),
-        accepted: 0,
         calls: 0,
-        pool: VecDeque::new(),
+        pool: Vec::new(),
         freed: HashSet::new(),
         fds: HashSet::new(),
         statistics: Statistics::default(),
@@ -281,8 +285,8 @@ impl Server {
             if !self.fds.insert(fd) {
                 self.statistics.same_fd += 1;
             }
-            let number = self.accepted;
-            self.accepted += 1;
+            let number = self.statistics.accepted;
+            self.statistics.accepted += 1;
             let ssl = self.object();
             // SAFETY: a live object and an open descriptor.
             unsafe {
@@ -313,9 +317,9 @@ impl Server {
         }
     }
 
-    /// An object that was cleared, or else a new one.
+    /// The object that was cleared last, or else a new one.
     fn object(&mut self) -> *mut c::Ssl {
-        if let Some(ssl) = self.pool.pop_front() {
+        if let Some(ssl) = self.pool.pop() {
             self.statistics.cleared += 1;
             return ssl;
         }
@@ -441,6 +445,7 @@ impl Server {
     /// Ends a connection: its object goes back, in turn cleared or freed, and its descriptor is closed.
     fn end(&mut self, index: usize, politely: bool) {
         let conn = self.conns.remove(index);
+        self.statistics.ended += 1;
         // SAFETY: a live object, which nobody uses afterwards but `object`.
         unsafe {
             if politely {
@@ -451,7 +456,7 @@ impl Server {
             self.statistics.not_cleared += u64::from(clears && !survives);
             if clears && survives {
                 assert_eq!(c::SSL_clear(conn.ssl), 1, "SSL_clear: {}", errors());
-                self.pool.push_back(conn.ssl);
+                self.pool.push(conn.ssl);
             } else {
                 c::SSL_free(conn.ssl);
                 self.freed.insert(conn.ssl);
@@ -541,9 +546,8 @@ impl Conn {
     }
 }
 
-/// Whether an object can be used again after `SSL_clear`. In 3.2 one that has spoken TLS 1.3 cannot: the next
-/// handshake fails with "unexpected message", with and without probes; 3.4 resets the record layer in another way
-/// (`ossl_ssl_connection_reset`, ssl/ssl_lib.c).
+/// Whether an object can be used again after `SSL_clear`. In 3.2 one that has spoken TLS 1.3 cannot: the next handshake fails,
+/// watched or not. (`ossl_ssl_connection_reset`, ssl/ssl_lib.c, resets the record layer in another way from 3.4 on.)
 ///
 /// # Safety
 /// The object lives.

@@ -13,7 +13,7 @@ use kongtap_common::{counter, tls};
 
 use crate::calls::is_callers_own;
 use crate::conn::{self, ConnRef, Moved};
-use crate::kernel::{self, SockHead};
+use crate::kernel::{self, SockHead, tcp_state};
 use crate::log::debug;
 use crate::maps::{BINDINGS, TLS_CALLS_OPEN};
 use crate::regs::Syscall;
@@ -185,12 +185,17 @@ pub fn nested(
         return known;
     };
     let key = SslKey::new(thread, outer.ssl);
-    let old = binding(key).unwrap_or(Binding::NONE);
+    let mut old = binding(key).unwrap_or(Binding::NONE);
     if let Some(bound) = old.end(direction).conn() {
-        if bound.sk != sk && is_callers_own(sk, head, call) {
-            ledger::add::<{ counter::TLS_BINDING_DISAGREEMENTS }>(1);
+        if bound.sk != sk && is_left(bound.sk) && is_callers_own(sk, head, call) {
+            // The object is used again, and no call that was seen has said so (`SSL_clear`, `SSL_set_bio`).
+            old = Binding::NONE;
+        } else {
+            if bound.sk != sk && is_callers_own(sk, head, call) {
+                ledger::add::<{ counter::TLS_BINDING_DISAGREEMENTS }>(1);
+            }
+            return known;
         }
-        return known;
     }
     if !is_callers_own(sk, head, call) {
         return known;
@@ -228,6 +233,13 @@ pub fn nested(
     };
     bind(key, binding);
     Some(conn)
+}
+
+/// Whether the process has said on `sk` that it is done. The kernel may keep such a socket for long after its descriptor was
+/// closed, until the other end has read everything.
+#[inline(always)]
+fn is_left(sk: u64) -> bool {
+    kernel::sock_head(sk).is_none_or(|head| tcp_state::LEFT.contains(&head.state))
 }
 
 /// Starts a connection on `sk` as one that carries TLS. If it was taken for a plain one, that one ends: its stream was

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use rustls::ProtocolVersion;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use crate::payload::{self, Kind};
@@ -34,6 +34,10 @@ const PACED_READS: u64 = 25;
 const MEANWHILE: usize = 40;
 /// Body that fills the sockets between server and a client that does not read, bytes.
 const LARGE_BYTES: usize = 768 * 1024;
+/// Body that fits into the server's socket buffer but not into the client's, bytes.
+const LINGERING_BYTES: usize = 12_000;
+/// The client's socket buffer then, bytes.
+const SMALL_BUFFER_BYTES: u32 = 4096;
 /// How long the server may take until it feels that nobody reads.
 const FELT: Duration = Duration::from_secs(20);
 
@@ -66,6 +70,11 @@ pub async fn all(server: SocketAddr, version: tls::Version) -> anyhow::Result<Ve
         nobody_reads(&clients)
             .await
             .context("a client that does not read")?,
+    );
+    said.extend(
+        reused_while_its_socket_lingers(&clients)
+            .await
+            .context("a socket that lingers")?,
     );
     Ok(said)
 }
@@ -176,6 +185,48 @@ fn body(seed: usize, length: usize) -> anyhow::Result<Bytes> {
     Ok(payload::bytes(Kind::Binary, u64::try_from(seed)?, length))
 }
 
+/// An object that is used again while the kernel still holds the last connection's socket, whose client has not read all. The server
+/// takes the object without a word on the new descriptor (`SSL_set_bio`): that is what it does with every sixth connection.
+async fn reused_while_its_socket_lingers(clients: &Clients) -> anyhow::Result<Vec<Said>> {
+    let mut said = Vec::new();
+    let mut watch = clients.open("watches").await?;
+    while counted(&watch.statistics().await?, "accepted")? % 6 != 4 {
+        said.push(clients.open("in between").await?.close().await?);
+    }
+    let ended = counted(&watch.statistics().await?, "ended")?;
+    let mut lingers = clients.open_small("lingers").await?;
+    lingers
+        .send_with(
+            "GET",
+            &format!("/whole/{LINGERING_BYTES}/5"),
+            "Connection: close\r\n",
+            &[],
+        )
+        .await?;
+    eventually("the server to close", FELT, async || {
+        let statistics = watch.statistics().await.map_err(|error| format!("{error:#}"))?;
+        match counted(&statistics, "ended") {
+            Ok(count) if count > ended => Ok(()),
+            _ => Err(format!("{statistics:?}")),
+        }
+    })
+    .await?;
+    let mut next = clients.open("after one that lingers").await?;
+    let sent = body(6, 1234)?;
+    ensure!(
+        next.exchange("POST", "/echo", &sent).await? == sent,
+        "an echo that is none"
+    );
+    said.push(next.close().await?);
+    ensure!(
+        lingers.answer().await?.len() == LINGERING_BYTES,
+        "a body of another size"
+    );
+    said.push(lingers.until_end().await?);
+    said.push(watch.close().await?);
+    Ok(said)
+}
+
 type Statistics = HashMap<String, u64>;
 
 fn counted(statistics: &Statistics, name: &str) -> anyhow::Result<u64> {
@@ -204,6 +255,18 @@ impl Clients {
 
     async fn open(&self, what: &str) -> anyhow::Result<Client> {
         let stream = TcpStream::connect(self.server).await.context("connect")?;
+        self.over(stream, what).await
+    }
+
+    /// A connection whose client takes little before it reads.
+    async fn open_small(&self, what: &str) -> anyhow::Result<Client> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(SMALL_BUFFER_BYTES)?;
+        self.over(socket.connect(self.server).await.context("connect")?, what)
+            .await
+    }
+
+    async fn over(&self, stream: TcpStream, what: &str) -> anyhow::Result<Client> {
         stream.set_nodelay(true)?;
         let client = stream.local_addr()?;
         let name = ServerName::try_from("localhost").context("server name")?;
