@@ -7,12 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 use kongtap_common::record::{
-    ABI, ClosePayload, DIRECTION_EGRESS, DIRECTION_INGRESS, FAMILY_INET, FAMILY_INET6, FLAG_LATE, FLAG_NO_PAYLOAD,
-    FLAG_TLS, KIND_CLOSE, KIND_DATA, KIND_END, KIND_OPEN, OpenPayload, RecordHeader,
+    ABI, ClosePayload, DIRECTION_EGRESS, DIRECTION_INGRESS, FAMILY_INET, FAMILY_INET6, FLAG_LATE,
+    FLAG_NO_PAYLOAD, FLAG_TLS, KIND_CLOSE, KIND_DATA, KIND_END, KIND_OPEN, OpenPayload, RecordHeader,
 };
 use zerocopy::FromBytes as _;
 
-use super::event::{CaptureEvent, ConnClose, ConnEnd, ConnOpen, DataChunk, Direction, KernelTime, StreamEnds};
+use super::event::{
+    CaptureEvent, ConnClose, ConnEnd, ConnOpen, DataChunk, Direction, KernelTime, StreamEnds,
+};
 
 /// Why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

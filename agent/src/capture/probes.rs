@@ -296,7 +296,10 @@ where
 
 fn set_budget(ebpf: &mut Ebpf, budget: Budget) -> Result<(), CaptureError> {
     let map = ebpf.map_mut("BUDGET").ok_or(CaptureError::Missing("BUDGET"))?;
-    let failed = |source| CaptureError::Map { map: "BUDGET", source };
+    let failed = |source| CaptureError::Map {
+        map: "BUDGET",
+        source,
+    };
     let mut entries: Array<_, Budget> = Array::try_from(map).map_err(failed)?;
     entries.set(0, budget, 0).map_err(failed)
 }

@@ -194,11 +194,11 @@ impl Connection {
                 match detection {
                     Detection::Undecided if bytes.len() < DETECTION_BYTES => seen.extend_from_slice(&bytes),
                     Detection::Request => self.begin_http1(direction, bytes, at, limits, out),
-                    Detection::Http2
-                    | Detection::Tls
-                    | Detection::Response
-                    | Detection::Other
-                    | Detection::Undecided => self.give_up(detection),
+                    // Its request is lost, and there will be others.
+                    Detection::Response => self.protocol = Protocol::Joined,
+                    Detection::Http2 | Detection::Tls | Detection::Other | Detection::Undecided => {
+                        self.give_up(detection)
+                    }
                 }
             }
             Protocol::Joined => match detect_joining(&bytes) {

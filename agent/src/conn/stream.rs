@@ -148,7 +148,11 @@ mod tests {
         ] {
             let mut stream = Stream { next, skipped };
             assert_eq!(stream.skip(unwanted), expected, "{next} {skipped} {unwanted:?}");
-            assert_eq!(stream.skip(unwanted), None, "{next} {skipped} {unwanted:?}: twice");
+            assert_eq!(
+                stream.skip(unwanted),
+                None,
+                "{next} {skipped} {unwanted:?}: twice"
+            );
         }
     }
 }

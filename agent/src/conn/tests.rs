@@ -219,7 +219,6 @@ fn what_is_not_http_is_counted_and_left_alone() {
         (&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], "http2"),
         (b"\x16\x03\x01\x00\x05hello", "ciphertext"),
         (b"SSH-2.0-x\r\n", "not_http"),
-        (b"HTTP/1.1 200 OK\r\n\r\n", "not_http"),
     ] {
         let mut feed = feed();
         feed.open(1, false)
@@ -357,7 +356,11 @@ fn a_chunked_body_without_its_end_ends_when_the_gateway_reads_on_or_answers_agai
     let begin = |feed: &mut Feed| {
         feed.open(1, false)
             .data(1, IN, GET)
-            .data(1, OUT, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n")
+            .data(
+                1,
+                OUT,
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n",
+            )
             .leave(1, OUT, 200);
     };
     let both = [
@@ -372,7 +375,11 @@ fn a_chunked_body_without_its_end_ends_when_the_gateway_reads_on_or_answers_agai
     let mut feed = super::tests::feed();
     feed.open(1, false)
         .data(1, IN, format!("{GET}{}", GET.replace("/a", "/b")))
-        .data(1, OUT, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n")
+        .data(
+            1,
+            OUT,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n",
+        )
         .leave(1, OUT, 200)
         .data(1, OUT, OK);
     feed.expect(&both);
@@ -381,6 +388,38 @@ fn a_chunked_body_without_its_end_ends_when_the_gateway_reads_on_or_answers_agai
     begin(&mut feed);
     feed.close(1);
     feed.expect(&[(Leg::Downstream, Some("/a"), Some(200), Outcome::ResponseCut)]);
+}
+
+/// Found by the overload test: such a connection was taken for one that carries no HTTP, for good.
+#[test]
+fn an_answer_that_comes_first_has_lost_its_request() {
+    let mut feed = feed();
+    feed.open(1, false)
+        .lose(1, IN, GET.len())
+        .data(1, OUT, OK)
+        .data(1, IN, GET.replace("/a", "/b"))
+        .data(1, OUT, OK);
+    feed.expect(&[(Leg::Downstream, Some("/b"), Some(200), Outcome::Complete)]);
+    assert_eq!(feed.table.stats().not_http, 0);
+}
+
+/// Found by the overload test: the second of two pipelined requests got the first one's answer.
+#[test]
+fn requests_that_were_read_together_after_a_loss_keep_their_answers() {
+    let mut feed = feed();
+    let (b, c) = (GET.replace("/a", "/b"), GET.replace("/a", "/c"));
+    feed.open(1, false)
+        .data(1, IN, GET)
+        .lose(1, OUT, 100)
+        .data(1, OUT, "the end of an answer")
+        .data(1, IN, b + &c)
+        .data(1, OUT, OK.replace("200", "201"))
+        .data(1, OUT, OK.replace("200", "202"));
+    feed.expect(&[
+        (Leg::Downstream, Some("/a"), None, Outcome::HeadLost),
+        (Leg::Downstream, Some("/b"), Some(201), Outcome::Complete),
+        (Leg::Downstream, Some("/c"), Some(202), Outcome::Complete),
+    ]);
 }
 
 #[test]
@@ -412,7 +451,10 @@ fn bytes_that_are_known_to_be_of_no_use_are_skipped() {
     // Nothing of the body is wanted.
     let mut feed = Feed::new(limits(0));
     feed.open(1, false).data(1, IN, GET).data(1, OUT, &head);
-    assert_eq!((until(&feed, OUT), until(&feed, IN)), (Some(head_bytes + LENGTH), None));
+    assert_eq!(
+        (until(&feed, OUT), until(&feed, IN)),
+        (Some(head_bytes + LENGTH), None)
+    );
     // Some of it is: after that, nothing.
     let mut feed = Feed::new(limits(1000));
     feed.open(1, false).data(1, IN, GET).data(1, OUT, &head);
@@ -434,7 +476,10 @@ fn bytes_that_are_known_to_be_of_no_use_are_skipped() {
     feed.open(1, false).data(1, IN, "SSH-2.0-x\r\n");
     assert_eq!(until(&feed, IN), None);
     feed.data(1, IN, vec![0; 20_000]).data(1, OUT, vec![0; 20_000]);
-    assert_eq!((until(&feed, IN), until(&feed, OUT)), (Some(u64::MAX), Some(u64::MAX)));
+    assert_eq!(
+        (until(&feed, IN), until(&feed, OUT)),
+        (Some(u64::MAX), Some(u64::MAX))
+    );
 }
 
 #[test]

@@ -110,7 +110,7 @@ impl Http1 {
             self.land(side, at, out);
         }
         if self.is_resyncing(side) {
-            let Some(found) = self.resync(side, bytes, out) else {
+            let Some(found) = self.resync(side, bytes, at, out) else {
                 return;
             };
             bytes = found;
@@ -173,7 +173,7 @@ impl Http1 {
         while hole > 0 && !self.opaque {
             match &mut self.half_mut(side).state {
                 State::Head => {
-                    self.lose_head(side, out);
+                    self.lose_head(side, at, out);
                     return;
                 }
                 State::Body(framing) => {
@@ -261,7 +261,7 @@ impl Http1 {
                 bytes.clear();
                 if half.head.len() > limit {
                     self.stats.bad_heads += 1;
-                    self.lose_head(side, out);
+                    self.lose_head(side, at, out);
                 }
             }
         }
@@ -270,7 +270,7 @@ impl Http1 {
     fn finish_head(&mut self, side: Side, text: &[u8], at: KernelTime, out: &mut Vec<Exchange>) {
         if text.len() > self.limits.head_bytes {
             self.stats.bad_heads += 1;
-            self.lose_head(side, out);
+            self.lose_head(side, at, out);
             return;
         }
         match side {
@@ -281,7 +281,7 @@ impl Http1 {
                         // It reads on, so it has sent all of its answer.
                         self.land(Side::Response, at, out);
                     }
-                    self.begin_request();
+                    self.begin_request(at);
                     let body = BodyBuilder::new(self.body_limit());
                     self.slots
                         .push_back(Slot::new(request, body, self.requests.started, at));
@@ -291,25 +291,27 @@ impl Http1 {
                 }
                 None => {
                     self.stats.bad_heads += 1;
-                    self.lose_head(side, out);
+                    self.lose_head(side, at, out);
                 }
             },
             Side::Response => match head::parse_response(text, self.limits.fields) {
                 Some(response) => self.begin_response(response, at, out),
                 None => {
                     self.stats.bad_heads += 1;
-                    self.lose_head(side, out);
+                    self.lose_head(side, at, out);
                 }
             },
         }
     }
 
-    /// The gateway reads on, so it has answered everything that it had read before a hole.
-    fn begin_request(&mut self) {
-        if matches!(self.responses.state, State::Resync) {
-            self.lose_responses();
-        }
-        for slot in &mut self.slots {
+    /// The gateway reads on, so it has answered everything that it had read before a hole: in earlier calls, not what was
+    /// pipelined in this one.
+    fn begin_request(&mut self, at: KernelTime) {
+        let is_lost = matches!(self.responses.state, State::Resync);
+        for slot in self.slots.iter_mut().filter(|slot| slot.read_at() < at) {
+            if is_lost {
+                slot.lose_response();
+            }
             slot.give_up_lost();
         }
         self.in_doubt = false;
@@ -456,14 +458,14 @@ impl Http1 {
     }
 
     /// The head that should be here is lost, wholly or in part.
-    fn lose_head(&mut self, side: Side, out: &mut Vec<Exchange>) {
+    fn lose_head(&mut self, side: Side, at: KernelTime, out: &mut Vec<Exchange>) {
         self.half_mut(side).forget_head();
         self.half_mut(side).state = State::Resync;
         match side {
             Side::Request => {
                 // A hole shows when the bytes after it come; the answers to what it held may have come before.
                 let answered_already = self.unasked > 0;
-                self.begin_request();
+                self.begin_request(at);
                 self.saw_request = true;
                 if !answered_already {
                     self.slots.push_back(Slot::lost_request());
@@ -491,7 +493,13 @@ impl Http1 {
     }
 
     /// Looks whether a call begins like a head. `None`: it does not, or not yet.
-    fn resync(&mut self, side: Side, bytes: Bytes, out: &mut Vec<Exchange>) -> Option<Bytes> {
+    fn resync(
+        &mut self,
+        side: Side,
+        bytes: Bytes,
+        at: KernelTime,
+        out: &mut Vec<Exchange>,
+    ) -> Option<Bytes> {
         let half = self.half_mut(side);
         let bytes = if half.head.is_empty() {
             bytes
@@ -519,7 +527,7 @@ impl Http1 {
         self.stats.resyncs += 1;
         self.half_mut(side).state = State::Head;
         if side == Side::Request {
-            self.begin_request();
+            self.begin_request(at);
             self.emit_ready(out);
         }
         Some(bytes)

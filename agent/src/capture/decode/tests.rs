@@ -1,12 +1,14 @@
 use kongtap_common::record::{
-    ABI, ClosePayload, ConnId, FAMILY_INET, FAMILY_INET6, FLAG_LATE, FLAG_NO_PAYLOAD, FLAG_TLS, KIND_CLOSE, KIND_DATA,
-    KIND_END, KIND_OPEN, OpenPayload, RecordHeader,
+    ABI, ClosePayload, ConnId, FAMILY_INET, FAMILY_INET6, FLAG_LATE, FLAG_NO_PAYLOAD, FLAG_TLS, KIND_CLOSE,
+    KIND_DATA, KIND_END, KIND_OPEN, OpenPayload, RecordHeader,
 };
 use proptest::prelude::*;
 use zerocopy::IntoBytes as _;
 
 use super::{Arena, DecodeError, decode, decode_in};
-use crate::capture::event::{CaptureEvent, ConnClose, ConnEnd, ConnOpen, DataChunk, Direction, KernelTime, StreamEnds};
+use crate::capture::event::{
+    CaptureEvent, ConnClose, ConnEnd, ConnOpen, DataChunk, Direction, KernelTime, StreamEnds,
+};
 
 const CONN: ConnId = ConnId {
     tgid: 7,

@@ -52,6 +52,8 @@ pub(super) struct Slot {
     response: Option<Message<ResponseHead>>,
     response_progress: Progress,
     upgraded: bool,
+    /// End of the call that brought the end of the request's head.
+    read_at: KernelTime,
 }
 
 impl Slot {
@@ -62,6 +64,7 @@ impl Slot {
             response: None,
             response_progress: Progress::Awaited,
             upgraded: false,
+            read_at: at,
         }
     }
 
@@ -73,7 +76,13 @@ impl Slot {
             response: None,
             response_progress: Progress::Awaited,
             upgraded: false,
+            read_at: KernelTime(0),
         }
+    }
+
+    /// When its request was read; for a lost one, before everything.
+    pub(super) const fn read_at(&self) -> KernelTime {
+        self.read_at
     }
 
     pub(super) fn method(&self) -> Option<&[u8]> {

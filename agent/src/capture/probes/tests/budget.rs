@@ -33,7 +33,10 @@ fn past_the_budget_there_are_lengths() {
         assert_eq!(stream.closed_at, u64::try_from(whole.len()).ok());
         let head = usize::try_from(HEAD_BYTES).unwrap();
         let copied: usize = stream.chunks.iter().map(|(_, bytes)| bytes.len()).sum();
-        assert!((head..head + 5_000).contains(&copied), "{copied} bytes were copied");
+        assert!(
+            (head..head + 5_000).contains(&copied),
+            "{copied} bytes were copied"
+        );
         for (pos, bytes) in &stream.chunks {
             let from = usize::try_from(*pos).unwrap();
             assert_eq!(*bytes, whole[from..from + bytes.len()], "at {from}");
@@ -41,12 +44,17 @@ fn past_the_budget_there_are_lengths() {
     }
     let left = seen.ingress.without_payload + seen.egress.without_payload;
     assert_eq!(counters.get(counter::LEFT_OVER_BUDGET_BYTES), left);
-    assert_eq!(counters.get(counter::SEEN_BYTES), u64::try_from(EVERY_CALL_BYTES + sent.len()).unwrap());
+    assert_eq!(
+        counters.get(counter::SEEN_BYTES),
+        u64::try_from(EVERY_CALL_BYTES + sent.len()).unwrap()
+    );
     assert_eq!(counters.lost_bytes(), 0, "{counters:?}");
 }
 
+type Answers = (Vec<(u64, Vec<u8>)>, Vec<(u64, u64)>);
+
 /// The child is asked once and answers twice; gives the copied pieces of its answers and what is left.
-fn answers(budget: Budget) -> Option<(Vec<(u64, Vec<u8>)>, Vec<(u64, u64)>)> {
+fn answers(budget: Budget) -> Option<Answers> {
     let mut capture = Capture::with(budget)?;
     let peer = Peer::bind(LOOPBACK);
     let mut child = Watched::start(Scenario::Answers, peer.address);
@@ -88,7 +96,10 @@ fn without_bodies_a_head_is_the_last_that_is_copied_but_for_what_frames_a_body()
         .map(|(pos, bytes)| (usize::try_from(*pos).unwrap(), bytes.len()))
         .collect();
     assert_eq!(copied, expected, "the second head is seen, too");
-    let lengths: Vec<_> = left.iter().map(|(_, len)| usize::try_from(*len).unwrap()).collect();
+    let lengths: Vec<_> = left
+        .iter()
+        .map(|(_, len)| usize::try_from(*len).unwrap())
+        .collect();
     assert_eq!(lengths, [BODY_BYTES - (glimpse - 6); 2]);
 }
 
@@ -157,7 +168,10 @@ fn what_is_of_no_use_is_passed_over_and_told_of_once() {
         panic!("one record tells of it: {:?}", seen.egress.left);
     };
     let asked_from = u64::try_from(3 * PACE_BYTES).unwrap();
-    assert!((asked_from..asked_from + (1 << 14)).contains(&from), "from {from}");
+    assert!(
+        (asked_from..asked_from + (1 << 14)).contains(&from),
+        "from {from}"
+    );
     assert_eq!(usize::try_from(from + len).unwrap(), until);
     assert_eq!(counters.get(counter::LEFT_SKIPPED_BYTES), len);
     for (pos, bytes) in &seen.egress.chunks {
@@ -223,6 +237,11 @@ fn bytes_that_pass_no_probed_call_are_declared() {
     assert_eq!(seen.ingress.left, [(bytes(before), bytes(between))]);
     assert_eq!(seen.ingress.closed_at, Some(bytes(sent.len())));
     assert_eq!(counters.get(counter::LEFT_NO_PAYLOAD_BYTES), bytes(between));
-    let copied: Vec<u8> = seen.ingress.chunks.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+    let copied: Vec<u8> = seen
+        .ingress
+        .chunks
+        .iter()
+        .flat_map(|(_, bytes)| bytes.clone())
+        .collect();
     assert_eq!(copied, [&sent[..before], &sent[before + between..]].concat());
 }

@@ -263,7 +263,12 @@ fn answers(mut stream: TcpStream) {
     let body = pattern(BODY_BYTES, 5);
     for _ in 0..2 {
         let sent = stream
-            .write_vectored(&[IoSlice::new(HEAD), IoSlice::new(b"4e20\r\n"), IoSlice::new(&body), IoSlice::new(b"\r\n0\r\n\r\n")])
+            .write_vectored(&[
+                IoSlice::new(HEAD),
+                IoSlice::new(b"4e20\r\n"),
+                IoSlice::new(&body),
+                IoSlice::new(b"\r\n0\r\n\r\n"),
+            ])
             .unwrap();
         assert_eq!(sent, HEAD.len() + 6 + BODY_BYTES + 7, "one call takes it all");
     }
