@@ -4,11 +4,10 @@
 //! [`Exchange`]s, in the order of their requests. Deliberately absent: which bytes are HTTP at all (`detect`), positions
 //! (`conn`).
 //!
-//! How missing bytes are survived. Bytes that were left uncopied on purpose are a body's, whose size stays exact. A hole in a body whose length is known costs that body's completeness and nothing else. Any
-//! other hole costs the message that it falls into: the reader of that direction then waits for a call that begins
-//! like a head. Pairing relies on what gateways do: by the time that a gateway *reads* on from a connection after a hole,
-//! it has answered what it had read before. Where that does not settle which response belongs to which request, the
-//! exchange says [`Outcome::HeadLost`] rather than guess.
+//! How missing bytes are survived. Bytes that were left uncopied on purpose are a body's, whose size stays exact. A hole
+//! in a body whose length is known costs that body's completeness and nothing else. Any other hole costs the message that
+//! it falls into: the reader of that direction then waits for a call that begins like a head. Where that does not settle
+//! which response belongs to which request, the exchange says [`Outcome::HeadLost`] rather than guess.
 
 mod body;
 mod framing;
@@ -110,7 +109,7 @@ impl Http1 {
             self.land(side, at, out);
         }
         if self.is_resyncing(side) {
-            let Some(found) = self.resync(side, bytes, at, out) else {
+            let Some(found) = self.resync(side, bytes, out) else {
                 return;
             };
             bytes = found;
@@ -173,7 +172,7 @@ impl Http1 {
         while hole > 0 && !self.opaque {
             match &mut self.half_mut(side).state {
                 State::Head => {
-                    self.lose_head(side, at, out);
+                    self.lose_head(side, out);
                     return;
                 }
                 State::Body(framing) => {
@@ -261,7 +260,7 @@ impl Http1 {
                 bytes.clear();
                 if half.head.len() > limit {
                     self.stats.bad_heads += 1;
-                    self.lose_head(side, at, out);
+                    self.lose_head(side, out);
                 }
             }
         }
@@ -270,7 +269,7 @@ impl Http1 {
     fn finish_head(&mut self, side: Side, text: &[u8], at: KernelTime, out: &mut Vec<Exchange>) {
         if text.len() > self.limits.head_bytes {
             self.stats.bad_heads += 1;
-            self.lose_head(side, at, out);
+            self.lose_head(side, out);
             return;
         }
         match side {
@@ -281,38 +280,40 @@ impl Http1 {
                         // It reads on, so it has sent all of its answer.
                         self.land(Side::Response, at, out);
                     }
-                    self.begin_request(at);
+                    self.begin_request();
                     let body = BodyBuilder::new(self.body_limit());
-                    self.slots
-                        .push_back(Slot::new(request, body, self.requests.started, at));
+                    // How many requests are missing is not known, so the answers after them cannot be told apart.
+                    let follows_a_loss = self.slots.iter().any(Slot::is_lost_and_unanswered);
+                    let mut slot = Slot::new(request, body, self.requests.started, at);
+                    if follows_a_loss {
+                        self.in_doubt |= slot.lose_response();
+                    }
+                    self.slots.push_back(slot);
                     self.saw_request = true;
                     self.shed_pipelined(out);
                     self.begin_body(side, framing, at, out);
                 }
                 None => {
                     self.stats.bad_heads += 1;
-                    self.lose_head(side, at, out);
+                    self.lose_head(side, out);
                 }
             },
             Side::Response => match head::parse_response(text, self.limits.fields) {
                 Some(response) => self.begin_response(response, at, out),
                 None => {
                     self.stats.bad_heads += 1;
-                    self.lose_head(side, at, out);
+                    self.lose_head(side, out);
                 }
             },
         }
     }
 
-    /// The gateway reads on, so it has answered everything that it had read before a hole: in earlier calls, not what was
-    /// pipelined in this one.
-    fn begin_request(&mut self, at: KernelTime) {
-        let is_lost = matches!(self.responses.state, State::Resync);
-        for slot in self.slots.iter_mut().filter(|slot| slot.read_at() < at) {
-            if is_lost {
-                slot.lose_response();
-            }
-            slot.give_up_lost();
+    /// Another request: responses from here on have one to belong to. That earlier ones were answered cannot be concluded: a
+    /// gateway may read several requests, in one call or in more, before it answers the first. (An answer that was lost
+    /// shows as a hole in its own direction.)
+    fn begin_request(&mut self) {
+        for slot in &mut self.slots {
+            slot.end_lost();
         }
         self.in_doubt = false;
         self.unasked = 0;
@@ -458,14 +459,14 @@ impl Http1 {
     }
 
     /// The head that should be here is lost, wholly or in part.
-    fn lose_head(&mut self, side: Side, at: KernelTime, out: &mut Vec<Exchange>) {
+    fn lose_head(&mut self, side: Side, out: &mut Vec<Exchange>) {
         self.half_mut(side).forget_head();
         self.half_mut(side).state = State::Resync;
         match side {
             Side::Request => {
                 // A hole shows when the bytes after it come; the answers to what it held may have come before.
                 let answered_already = self.unasked > 0;
-                self.begin_request(at);
+                self.begin_request();
                 self.saw_request = true;
                 if !answered_already {
                     self.slots.push_back(Slot::lost_request());
@@ -493,13 +494,7 @@ impl Http1 {
     }
 
     /// Looks whether a call begins like a head. `None`: it does not, or not yet.
-    fn resync(
-        &mut self,
-        side: Side,
-        bytes: Bytes,
-        at: KernelTime,
-        out: &mut Vec<Exchange>,
-    ) -> Option<Bytes> {
+    fn resync(&mut self, side: Side, bytes: Bytes, out: &mut Vec<Exchange>) -> Option<Bytes> {
         let half = self.half_mut(side);
         let bytes = if half.head.is_empty() {
             bytes
@@ -527,7 +522,7 @@ impl Http1 {
         self.stats.resyncs += 1;
         self.half_mut(side).state = State::Head;
         if side == Side::Request {
-            self.begin_request(at);
+            self.begin_request();
             self.emit_ready(out);
         }
         Some(bytes)

@@ -52,8 +52,6 @@ pub(super) struct Slot {
     response: Option<Message<ResponseHead>>,
     response_progress: Progress,
     upgraded: bool,
-    /// End of the call that brought the end of the request's head.
-    read_at: KernelTime,
 }
 
 impl Slot {
@@ -64,7 +62,6 @@ impl Slot {
             response: None,
             response_progress: Progress::Awaited,
             upgraded: false,
-            read_at: at,
         }
     }
 
@@ -76,13 +73,7 @@ impl Slot {
             response: None,
             response_progress: Progress::Awaited,
             upgraded: false,
-            read_at: KernelTime(0),
         }
-    }
-
-    /// When its request was read; for a lost one, before everything.
-    pub(super) const fn read_at(&self) -> KernelTime {
-        self.read_at
     }
 
     pub(super) fn method(&self) -> Option<&[u8]> {
@@ -147,14 +138,16 @@ impl Slot {
         self.response_progress == Progress::Lost
     }
 
-    /// No response will come any more if none could be told apart so far.
-    pub(super) fn give_up_lost(&mut self) {
-        if self.request_progress == Progress::Lost && self.response_progress == Progress::Awaited {
-            self.response_progress = Progress::Lost;
-        }
+    /// Another request begins: if this one's answer is lost, there is nothing more to wait for.
+    pub(super) fn end_lost(&mut self) {
         if self.response_progress == Progress::Lost && self.request_progress == Progress::Reading {
             self.request_progress = Progress::Ended;
         }
+    }
+
+    /// Whether it stands for requests that were lost, of which no answer came yet.
+    pub(super) fn is_lost_and_unanswered(&self) -> bool {
+        self.request_progress == Progress::Lost && self.response_progress == Progress::Awaited
     }
 
     pub(super) const fn upgrade(&mut self) {
