@@ -282,14 +282,44 @@ async fn running_agent(config: &Config, rows: &mut Vec<Check>) {
             };
             let uptime = number("/uptime_seconds").max(1.0);
             format!(
-                "runs at {url}: {:.1} MiB of memory, {:.2} % of a core since its start, program {size} KiB",
+                "runs at {url}: {:.1} MiB of memory, {:.2} % of a core since its start, program {size} KiB; {}",
                 number("/usage/memory_bytes") / f64::from(1 << 20),
-                number("/usage/cpu_seconds") * 100.0 / uptime
+                number("/usage/cpu_seconds") * 100.0 / uptime,
+                bytes_in_words(&status)
             )
         }
         None => format!("does not run at {url}; program {size} KiB"),
     };
     rows.push(row(NAME, CheckState::Ok, found, None));
+}
+
+/// The byte half of the ledger: what of the bytes seen was left and lost, and why.
+fn bytes_in_words(status: &serde_json::Value) -> String {
+    let reasons = |of: &str| -> String {
+        let counts = status
+            .pointer(&format!("/bytes/{of}"))
+            .and_then(serde_json::Value::as_object);
+        let named: Vec<String> = counts
+            .into_iter()
+            .flatten()
+            .filter(|(_, count)| count.as_u64() != Some(0))
+            .map(|(reason, count)| format!("{reason} {count}"))
+            .collect();
+        if named.is_empty() {
+            "none".to_owned()
+        } else {
+            named.join(", ")
+        }
+    };
+    let seen = status
+        .pointer("/bytes/seen")
+        .and_then(serde_json::Value::as_u64)
+        .unwrap_or(0);
+    format!(
+        "{seen} bytes seen; left: {}; lost: {}",
+        reasons("left"),
+        reasons("lost")
+    )
 }
 
 async fn ask(url: &str) -> Option<serde_json::Value> {

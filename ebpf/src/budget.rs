@@ -130,7 +130,11 @@ fn learn(conn: &ConnRef, direction: u8, pos: u64, memory: &Source) {
     } else {
         conn::DOWNSTREAM
     };
-    let http2 = if pos == 0 && first == HTTP2_PREFACE { conn::HTTP2 } else { 0 };
+    let http2 = if pos == 0 && first == HTTP2_PREFACE {
+        conn::HTTP2
+    } else {
+        0
+    };
     conn.raise(leg | http2);
 }
 

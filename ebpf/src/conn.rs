@@ -8,7 +8,9 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use kongtap_common::budget::CONN_WORDS;
 use kongtap_common::counter;
-use kongtap_common::record::{ClosePayload, ConnId, DIRECTION_EGRESS, DIRECTION_INGRESS, FAMILY_INET, FAMILY_INET6};
+use kongtap_common::record::{
+    ClosePayload, ConnId, DIRECTION_EGRESS, DIRECTION_INGRESS, FAMILY_INET, FAMILY_INET6,
+};
 
 use crate::asm;
 use crate::kernel::{self, SockHead, offset, tcp_state};

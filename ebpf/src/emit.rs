@@ -6,8 +6,8 @@ use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE};
 use core::mem::MaybeUninit;
 use kongtap_common::counter;
 use kongtap_common::record::{
-    ABI, ClosePayload, ConnId, FAMILY_INET6, FLAG_LATE, FLAG_NO_PAYLOAD, FLAG_TLS, KIND_CLOSE, KIND_DATA, KIND_END,
-    KIND_OPEN, OpenPayload, RecordHeader,
+    ABI, ClosePayload, ConnId, FAMILY_INET6, FLAG_LATE, FLAG_NO_PAYLOAD, FLAG_TLS, KIND_CLOSE, KIND_DATA,
+    KIND_END, KIND_OPEN, OpenPayload, RecordHeader,
 };
 
 use crate::conn::{self, ConnRef};

@@ -2,7 +2,7 @@
 
 #![expect(unused_crate_dependencies, reason = "they are the library's")]
 #![expect(clippy::tests_outside_test_module, reason = "an integration test")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use kongtap_tests::scene::{Scene, TOKEN};
 use kongtap_tests::wait::eventually;
 use tokio::task::JoinSet;
 
-/// A ring that holds a handful of exchanges, looked into rarely.
-const CONFIGURATION: &str = "[capture]\nring_bytes = 65536\npoll_ms = 100\n";
+/// A ring that holds a handful of exchanges, for a load that fills it many times between two looks.
+const CONFIGURATION: &str = "[capture]\nring_bytes = 65536\npoll_ms = 5\n";
 /// Connections at once, half of them TLS.
 const CONNECTIONS: u64 = 16;
 /// Exchanges on each.

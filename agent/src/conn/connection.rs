@@ -224,7 +224,9 @@ impl Connection {
                     }
                     Detection::Undecided if bytes.len() < DETECTION_BYTES => seen.extend_from_slice(&bytes),
                     Detection::Request => self.begin_http1(direction, bytes, at, limits, out),
-                    Detection::Tls | Detection::Response | Detection::Other | Detection::Undecided => {
+                    // Its request is lost, and there will be others.
+                    Detection::Response => self.protocol = Protocol::Joined,
+                    Detection::Tls | Detection::Other | Detection::Undecided => {
                         self.give_up(detection);
                     }
                 }

@@ -218,7 +218,6 @@ fn what_is_not_http_is_counted_and_left_alone() {
     for (bytes, count) in [
         (&b"\x16\x03\x01\x00\x05hello"[..], "ciphertext"),
         (b"SSH-2.0-x\r\n", "not_http"),
-        (b"HTTP/1.1 200 OK\r\n\r\n", "not_http"),
     ] {
         let mut feed = feed();
         feed.open(1, false)
@@ -462,6 +461,63 @@ fn a_chunked_body_without_its_end_ends_when_the_gateway_reads_on_or_answers_agai
     begin(&mut feed);
     feed.close(1);
     feed.expect(&[(Leg::Downstream, Some("/a"), Some(200), Outcome::ResponseCut)]);
+}
+
+/// Found by the overload test: such a connection was taken for one that carries no HTTP, for good.
+#[test]
+fn an_answer_that_comes_first_has_lost_its_request() {
+    let mut feed = feed();
+    feed.open(1, false)
+        .lose(1, IN, GET.len())
+        .data(1, OUT, OK)
+        .data(1, IN, GET.replace("/a", "/b"))
+        .data(1, OUT, OK);
+    feed.expect(&[(Leg::Downstream, Some("/b"), Some(200), Outcome::Complete)]);
+    assert_eq!(feed.table.stats().not_http, 0);
+}
+
+/// Found by the overload test: the second of two pipelined requests got the first one's answer. A TLS gateway reads them
+/// by calls of their own, and answers none before it has read both.
+#[test]
+fn requests_that_were_read_together_after_a_loss_keep_their_answers() {
+    let (b, c) = (GET.replace("/a", "/b"), GET.replace("/a", "/c"));
+    for calls in [vec![format!("{b}{c}")], vec![b, c]] {
+        let mut feed = feed();
+        feed.open(1, false)
+            .data(1, IN, GET)
+            .lose(1, OUT, 100)
+            .data(1, OUT, "the end of an answer");
+        for call in calls {
+            feed.data(1, IN, call);
+        }
+        feed.data(1, OUT, OK.replace("200", "201"))
+            .data(1, OUT, OK.replace("200", "202"));
+        feed.expect(&[
+            (Leg::Downstream, Some("/a"), None, Outcome::HeadLost),
+            (Leg::Downstream, Some("/b"), Some(201), Outcome::Complete),
+            (Leg::Downstream, Some("/c"), Some(202), Outcome::Complete),
+        ]);
+    }
+}
+
+#[test]
+fn a_request_that_was_read_together_with_lost_ones_is_given_none_of_their_answers() {
+    let mut feed = feed();
+    feed.open(1, false)
+        .data(1, IN, GET)
+        .data(1, OUT, OK)
+        .lose(1, IN, 2 * GET.len())
+        .data(1, IN, GET.replace("/a", "/c"));
+    for _ in 0..3 {
+        feed.data(1, OUT, OK);
+    }
+    feed.data(1, IN, GET.replace("/a", "/d")).data(1, OUT, OK);
+    feed.expect(&[
+        (Leg::Downstream, Some("/a"), Some(200), Outcome::Complete),
+        (Leg::Downstream, None, Some(200), Outcome::HeadLost),
+        (Leg::Downstream, Some("/c"), None, Outcome::HeadLost),
+        (Leg::Downstream, Some("/d"), Some(200), Outcome::Complete),
+    ]);
 }
 
 #[test]

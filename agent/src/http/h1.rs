@@ -4,11 +4,10 @@
 //! [`Exchange`]s, in the order of their requests. Deliberately absent: which bytes are HTTP at all (`detect`), positions
 //! (`conn`).
 //!
-//! How missing bytes are survived. Bytes that were left uncopied on purpose are a body's, whose size stays exact. A hole in a body whose length is known costs that body's completeness and nothing else. Any
-//! other hole costs the message that it falls into: the reader of that direction then waits for a call that begins
-//! like a head. Pairing relies on what gateways do: by the time that a gateway *reads* on from a connection after a hole,
-//! it has answered what it had read before. Where that does not settle which response belongs to which request, the
-//! exchange says [`Outcome::HeadLost`] rather than guess.
+//! How missing bytes are survived. Bytes that were left uncopied on purpose are a body's, whose size stays exact. A hole
+//! in a body whose length is known costs that body's completeness and nothing else. Any other hole costs the message that
+//! it falls into: the reader of that direction then waits for a call that begins like a head. Where that does not settle
+//! which response belongs to which request, the exchange says [`Outcome::HeadLost`] rather than guess.
 
 pub(crate) mod framing;
 mod half;
@@ -282,8 +281,13 @@ impl Http1 {
                     }
                     self.begin_request();
                     let body = BodyBuilder::new(self.body_limit());
-                    self.slots
-                        .push_back(Slot::new(request, body, self.requests.started, at));
+                    // How many requests are missing is not known, so the answers after them cannot be told apart.
+                    let follows_a_loss = self.slots.iter().any(Slot::is_lost_and_unanswered);
+                    let mut slot = Slot::new(request, body, self.requests.started, at);
+                    if follows_a_loss {
+                        self.in_doubt |= slot.lose_response();
+                    }
+                    self.slots.push_back(slot);
                     self.saw_request = true;
                     self.shed_pipelined(out);
                     self.begin_body(side, framing, at, out);
@@ -303,13 +307,12 @@ impl Http1 {
         }
     }
 
-    /// The gateway reads on, so it has answered everything that it had read before a hole.
+    /// Another request: responses from here on have one to belong to. That earlier ones were answered cannot be concluded: a
+    /// gateway may read several requests, in one call or in more, before it answers the first. (An answer that was lost
+    /// shows as a hole in its own direction.)
     fn begin_request(&mut self) {
-        if matches!(self.responses.state, State::Resync) {
-            self.lose_responses();
-        }
         for slot in &mut self.slots {
-            slot.give_up_lost();
+            slot.end_lost();
         }
         self.in_doubt = false;
         self.unasked = 0;

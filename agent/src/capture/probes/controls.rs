@@ -94,28 +94,22 @@ impl Probes {
     /// [`CaptureError::Map`].
     pub fn controls(&self) -> Result<Controls, CaptureError> {
         let failed = |map| move |source| CaptureError::Map { map, source };
+        let of_skips = Map::LruHashMap(self.shared("SKIPS_ASKED")?);
         Ok(Controls {
-            budget: Array::try_from(self.shared("BUDGET")?).map_err(failed("BUDGET"))?,
-            skips: HashMap::try_from(self.shared("SKIPS_ASKED")?).map_err(failed("SKIPS_ASKED"))?,
-            conns: HashMap::try_from(self.shared("CONNS")?).map_err(failed("CONNS"))?,
+            budget: Array::try_from(Map::Array(self.shared("BUDGET")?)).map_err(failed("BUDGET"))?,
+            skips: HashMap::try_from(of_skips).map_err(failed("SKIPS_ASKED"))?,
+            conns: HashMap::try_from(Map::HashMap(self.shared("CONNS")?)).map_err(failed("CONNS"))?,
             last: Budget::default(),
         })
     }
 
     /// The map `name` by a descriptor of its own.
-    fn shared(&self, name: &'static str) -> Result<Map, CaptureError> {
+    fn shared(&self, name: &'static str) -> Result<MapData, CaptureError> {
         let failed = |source| CaptureError::Map { map: name, source };
-        let map = self.ebpf.map(name).ok_or(CaptureError::Missing(name))?;
-        let data = match map {
-            Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) => data,
-            _ => return Err(CaptureError::Missing(name)),
+        let Some(Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data)) = self.ebpf.map(name) else {
+            return Err(CaptureError::Missing(name));
         };
         let fd = data.fd().as_fd().try_clone_to_owned();
-        let data = MapData::from_fd(fd.map_err(|error| failed(MapError::IoError(error)))?).map_err(failed)?;
-        Ok(match map {
-            Map::Array(_) => Map::Array(data),
-            Map::LruHashMap(_) => Map::LruHashMap(data),
-            _ => Map::HashMap(data),
-        })
+        MapData::from_fd(fd.map_err(|error| failed(MapError::IoError(error)))?).map_err(failed)
     }
 }

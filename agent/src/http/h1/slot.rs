@@ -139,14 +139,16 @@ impl Slot {
         self.response_progress == Progress::Lost
     }
 
-    /// No response will come any more if none could be told apart so far.
-    pub(super) fn give_up_lost(&mut self) {
-        if self.request_progress == Progress::Lost && self.response_progress == Progress::Awaited {
-            self.response_progress = Progress::Lost;
-        }
+    /// Another request begins: if this one's answer is lost, there is nothing more to wait for.
+    pub(super) fn end_lost(&mut self) {
         if self.response_progress == Progress::Lost && self.request_progress == Progress::Reading {
             self.request_progress = Progress::Ended;
         }
+    }
+
+    /// Whether it stands for requests that were lost, of which no answer came yet.
+    pub(super) fn is_lost_and_unanswered(&self) -> bool {
+        self.request_progress == Progress::Lost && self.response_progress == Progress::Awaited
     }
 
     pub(super) const fn upgrade(&mut self) {

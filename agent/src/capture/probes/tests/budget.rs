@@ -51,8 +51,10 @@ fn past_the_budget_there_are_lengths() {
     assert_eq!(counters.lost_bytes(), 0, "{counters:?}");
 }
 
+type Answers = (Vec<(u64, Vec<u8>)>, Vec<(u64, u64)>);
+
 /// The child is asked once and answers twice; gives the copied pieces of its answers and what is left.
-fn answers(budget: Budget) -> Option<(Vec<(u64, Vec<u8>)>, Vec<(u64, u64)>)> {
+fn answers(budget: Budget) -> Option<Answers> {
     let mut capture = Capture::within(budget)?;
     let peer = Peer::bind(LOOPBACK);
     let mut child = Watched::start(Scenario::Answers, peer.address);
