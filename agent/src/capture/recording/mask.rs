@@ -16,8 +16,8 @@ mod pairs;
 mod tests;
 
 use kongtap_common::record::{
-    ABI, ConnId, DIRECTION_EGRESS, DIRECTION_INGRESS, FLAG_LATE, FLAG_NO_PAYLOAD, KIND_CLOSE, KIND_DATA,
-    KIND_END, KIND_OPEN, RecordHeader,
+    ABI, ClosePayload, ConnId, DIRECTION_EGRESS, DIRECTION_INGRESS, FLAG_LATE, FLAG_NO_PAYLOAD, KIND_CLOSE,
+    KIND_DATA, KIND_END, KIND_OPEN, RecordHeader,
 };
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
@@ -118,8 +118,10 @@ impl Masker {
             }
             (KIND_CLOSE, _) => {
                 self.connections.pop(&header.conn);
-                header.captured_bytes = 0;
-                self.write(&header, &[]);
+                // Positions, and nothing else.
+                let ends = payload.get(..size_of::<ClosePayload>()).unwrap_or(payload);
+                header.captured_bytes = u32::try_from(ends.len()).unwrap_or(u32::MAX);
+                self.write(&header, ends);
                 keep(&self.record);
             }
             _ => self.counts.unknown_records += 1,

@@ -193,9 +193,13 @@ impl Connection {
                     Detection::Tls => {
                         self.give_up(LeftOut::NotHttp, bytes, TLS_MARK_BYTES.saturating_sub(before))
                     }
-                    Detection::Response | Detection::Other | Detection::Undecided => {
-                        self.give_up(LeftOut::NotHttp, bytes, 0)
+                    // Its request is lost, and there will be others.
+                    Detection::Response => {
+                        self.protocol = Protocol::Joined;
+                        self.masked += blacken(bytes);
+                        Kept::All
                     }
+                    Detection::Other | Detection::Undecided => self.give_up(LeftOut::NotHttp, bytes, 0),
                 }
             }
             Protocol::Joined => match detect_joining(bytes) {

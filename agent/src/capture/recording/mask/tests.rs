@@ -104,7 +104,8 @@ fn records(moves: &[Move], piece: usize) -> Vec<Vec<u8>> {
             }
         }
     }
-    records.push(record(&header(KIND_CLOSE, IN, 0, 0), &[]));
+    let ends = next.map(u64::to_ne_bytes).concat();
+    records.push(record(&header(KIND_CLOSE, IN, 0, ends.len()), &ends));
     records
 }
 
