@@ -51,36 +51,34 @@ pub fn is_no_traffic(direction: u8, flags: i32, ret: u64) -> bool {
     }
 }
 
-/// The system call `call` of `thread` returned `ret`. Nothing happens unless it is one on a socket.
+/// The system call `call` of `thread` returned `ret`. Nothing happens unless it moved bytes of a socket in `DIRECTION`: there
+/// is a program for each, since the verifier would follow every way through both at once, and give up.
 #[inline(always)]
-pub fn returned(ctx: &impl EbpfContext, thread: Thread, call: Syscall, ret: u64) {
-    let (direction, flags) = match call.nr {
-        nr::READ | nr::READV | nr::PREADV2 => (DIRECTION_INGRESS, 0),
-        nr::RECVFROM | nr::RECVMMSG => (DIRECTION_INGRESS, call.arg3 as i32),
-        nr::RECVMSG => (DIRECTION_INGRESS, call.arg2 as i32),
-        nr::WRITE | nr::WRITEV | nr::PWRITEV2 => (DIRECTION_EGRESS, 0),
-        nr::SENDTO | nr::SENDMSG | nr::SENDMMSG | nr::SENDFILE => (DIRECTION_EGRESS, 0),
-        nr::SPLICE => (DIRECTION_INGRESS, 0),
+pub fn returned<C: EbpfContext, const DIRECTION: u8>(ctx: &C, thread: Thread, call: Syscall, ret: u64) {
+    let is_egress = DIRECTION == DIRECTION_EGRESS;
+    let (fd, flags) = match call.nr {
+        nr::READ | nr::READV | nr::PREADV2 if !is_egress => (call.fd, 0),
+        nr::RECVFROM | nr::RECVMMSG if !is_egress => (call.fd, call.arg3 as i32),
+        nr::RECVMSG if !is_egress => (call.fd, call.arg2 as i32),
+        nr::WRITE | nr::WRITEV | nr::PWRITEV2 | nr::SENDTO | nr::SENDMSG | nr::SENDMMSG | nr::SENDFILE
+            if is_egress =>
+        {
+            (call.fd, 0)
+        }
+        nr::SPLICE if is_egress => (call.splice_target(), 0),
+        nr::SPLICE => (call.fd, 0),
         _ => return,
     };
-    if is_no_traffic(direction, flags, ret) {
+    if is_no_traffic(DIRECTION, flags, ret) {
         return;
     }
-    let (fd, direction, sk) = match files::sock_of_ended(call.fd) {
-        Some(sk) => (call.fd, direction, sk),
-        None if call.nr == nr::SPLICE && ret > 0 => {
-            let fd = call.splice_target();
-            match files::sock_of_ended(fd) {
-                Some(sk) => (fd, DIRECTION_EGRESS, sk),
-                None => return,
-            }
-        }
-        None => return,
+    let Some(sk) = files::sock_of_ended(fd) else {
+        return;
     };
     let ended_call = Ended {
         thread,
         sk,
-        direction,
+        direction: DIRECTION,
         call: call.on(fd),
         bytes: ret,
         flags,

@@ -25,7 +25,7 @@ pub struct Frame {
 
 /// A system call is over; the probe is on the jump that looks at its result.
 #[inline(always)]
-pub fn behind_call(ctx: &ProbeContext) {
+pub fn behind_call<const DIRECTION: u8>(ctx: &ProbeContext) {
     let Some(thread) = targets::current() else {
         return;
     };
@@ -34,7 +34,7 @@ pub fn behind_call(ctx: &ProbeContext) {
     if ret >= 0 {
         // SAFETY: a helper that reads the context.
         let nr = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
-        calls::returned(ctx, thread, regs::behind_call(regs, nr), ret as u64);
+        calls::returned::<_, DIRECTION>(ctx, thread, regs::behind_call(regs, nr), ret as u64);
     }
 }
 
@@ -58,7 +58,7 @@ pub fn entered(ctx: &ProbeContext) {
 
 /// It returns.
 #[inline(always)]
-pub fn returned(ctx: &RetProbeContext) {
+pub fn returned<const DIRECTION: u8>(ctx: &RetProbeContext) {
     let Some(thread) = targets::current() else {
         return;
     };
@@ -68,15 +68,18 @@ pub fn returned(ctx: &RetProbeContext) {
     let Some(call) = (unsafe { LIBC_CALLS_OPEN.get(frame) }).copied() else {
         return;
     };
-    // A failure would mean that the entry just read is gone.
-    let _ = LIBC_CALLS_OPEN.remove(&frame);
+    // Of a splice both directions are looked at, each by a program; its entry stays until the next one's.
+    if call.nr != nr::SPLICE {
+        // A failure would mean that the entry just read is gone.
+        let _ = LIBC_CALLS_OPEN.remove(&frame);
+    }
     let ret = match call.nr {
         // These return an `int`, whose upper half is not the function's to set.
         nr::RECVMMSG | nr::SENDMMSG => i64::from(regs::result(regs) as i32),
         _ => regs::result(regs),
     };
     if ret >= 0 {
-        calls::returned(ctx, thread, call, ret as u64);
+        calls::returned::<_, DIRECTION>(ctx, thread, call, ret as u64);
     }
 }
 

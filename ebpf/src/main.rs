@@ -49,24 +49,46 @@ pub fn sock_recv_length(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// End of one of the system calls that move bytes; it is attached to each of them.
+/// End of one of the system calls that receive; it is attached to each of them.
 #[tracepoint]
-pub fn sys_exit_call(ctx: TracePointContext) -> u32 {
-    syscalls::call_ended(&ctx, || syscalls::result(&ctx));
+pub fn sys_exit_receive(ctx: TracePointContext) -> u32 {
+    syscalls::call_ended::<_, DIRECTION_INGRESS>(&ctx, || syscalls::result(&ctx));
     0
 }
 
-/// End of every system call: `(struct pt_regs *, long ret)`. Where those of single calls are not to be had.
+/// End of one of the system calls that send; likewise.
+#[tracepoint]
+pub fn sys_exit_send(ctx: TracePointContext) -> u32 {
+    syscalls::call_ended::<_, DIRECTION_EGRESS>(&ctx, || syscalls::result(&ctx));
+    0
+}
+
+/// End of every system call: `(struct pt_regs *, long ret)`; looks for those that receive. Where those of single calls are not to be
+/// had.
 #[raw_tracepoint(tracepoint = "sys_exit")]
-pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
-    syscalls::call_ended(&ctx, || ctx.arg(1));
+pub fn any_exit_receive(ctx: RawTracePointContext) -> i32 {
+    syscalls::call_ended::<_, DIRECTION_INGRESS>(&ctx, || ctx.arg(1));
     0
 }
 
-/// Behind a system call in one of libc's functions; the cookie is the call's number.
+/// The same for those that send.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn any_exit_send(ctx: RawTracePointContext) -> i32 {
+    syscalls::call_ended::<_, DIRECTION_EGRESS>(&ctx, || ctx.arg(1));
+    0
+}
+
+/// Behind a system call that receives in one of libc's functions; the cookie is the call's number.
 #[uprobe]
-pub fn libc_behind_call(ctx: ProbeContext) -> u32 {
-    libc::behind_call(&ctx);
+pub fn libc_behind_receive(ctx: ProbeContext) -> u32 {
+    libc::behind_call::<DIRECTION_INGRESS>(&ctx);
+    0
+}
+
+/// Behind one that sends.
+#[uprobe]
+pub fn libc_behind_send(ctx: ProbeContext) -> u32 {
+    libc::behind_call::<DIRECTION_EGRESS>(&ctx);
     0
 }
 
@@ -77,10 +99,17 @@ pub fn libc_call(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// Return of a function that [`libc_call`] probes.
+/// Return of a function that receives and that [`libc_call`] probes.
 #[uretprobe]
-pub fn libc_return(ctx: RetProbeContext) -> u32 {
-    libc::returned(&ctx);
+pub fn libc_return_receive(ctx: RetProbeContext) -> u32 {
+    libc::returned::<DIRECTION_INGRESS>(&ctx);
+    0
+}
+
+/// Return of one that sends.
+#[uretprobe]
+pub fn libc_return_send(ctx: RetProbeContext) -> u32 {
+    libc::returned::<DIRECTION_EGRESS>(&ctx);
     0
 }
 

@@ -21,12 +21,12 @@ pub fn result(ctx: &impl EbpfContext) -> i64 {
 
 /// A system call returned `ret`.
 #[inline(always)]
-pub fn call_ended(ctx: &impl EbpfContext, ret: impl FnOnce() -> i64) {
+pub fn call_ended<C: EbpfContext, const DIRECTION: u8>(ctx: &C, ret: impl FnOnce() -> i64) {
     let Some(thread) = targets::current() else {
         return;
     };
     let ret = ret();
     if ret >= 0 {
-        calls::returned(ctx, thread, regs::syscall(), ret as u64);
+        calls::returned::<C, DIRECTION>(ctx, thread, regs::syscall(), ret as u64);
     }
 }

@@ -434,13 +434,22 @@ fn set_budget(ebpf: &mut Ebpf, budget: Budget) -> Result<(), CaptureError> {
 
 /// Loads the program that has the name of its tracepoint, and attaches it there.
 fn raw_tracepoint(ebpf: &mut Ebpf, name: &'static str) -> Result<(), CaptureError> {
+    raw_tracepoint_at(ebpf, name, name)
+}
+
+/// Loads the program `name` and attaches it to `tracepoint`.
+fn raw_tracepoint_at(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    tracepoint: &'static str,
+) -> Result<(), CaptureError> {
     let program: &mut RawTracePoint = program(ebpf, name)?;
     program
         .load()
         .map_err(|error| CaptureError::from_program(name, error))?;
     program
-        .attach(name)
-        .map_err(|error| CaptureError::from_attach(name, error))?;
+        .attach(tracepoint)
+        .map_err(|error| CaptureError::from_attach(tracepoint, error))?;
     Ok(())
 }
 

@@ -92,35 +92,70 @@ pub struct SocketCall {
     pub tracepoint: &'static str,
     /// The functions of libc's that make it.
     pub functions: &'static [&'static str],
+    /// Which way bytes go.
+    pub way: Way,
+}
+
+/// Which way a call moves the bytes of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It receives.
+    In,
+    /// It sends.
+    Out,
+    /// Whichever of its descriptors is the socket says it.
+    Either,
+}
+
+impl Way {
+    /// `receive` or `send`, or both: the programs that look at such a call.
+    #[must_use]
+    pub fn of<T: Copy>(self, receive: T, send: T) -> Vec<T> {
+        match self {
+            Self::In => vec![receive],
+            Self::Out => vec![send],
+            Self::Either => vec![receive, send],
+        }
+    }
+}
+
+/// Which way the call of that number moves bytes.
+#[must_use]
+pub fn way_of(number: i64) -> Way {
+    CALLS
+        .iter()
+        .find(|call| call.number == number)
+        .map_or(Way::Either, |call| call.way)
 }
 
 macro_rules! calls {
-    ($($number:ident, $tracepoint:literal, [$($function:literal),*];)*) => {
+    ($($way:ident $number:ident, $tracepoint:literal, [$($function:literal),*];)*) => {
         /// Every such call.
         pub const CALLS: &[SocketCall] = &[$(SocketCall {
             number: ::libc::$number,
             tracepoint: $tracepoint,
             functions: &[$($function),*],
+            way: Way::$way,
         },)*];
     };
 }
 
 // The tracepoint of `sendfile` has the name that the call has in the kernel.
 calls! {
-    SYS_read, "sys_exit_read", ["read"];
-    SYS_readv, "sys_exit_readv", ["readv"];
-    SYS_preadv2, "sys_exit_preadv2", ["preadv2", "preadv64v2"];
-    SYS_recvfrom, "sys_exit_recvfrom", ["recvfrom", "recv"];
-    SYS_recvmsg, "sys_exit_recvmsg", ["recvmsg"];
-    SYS_recvmmsg, "sys_exit_recvmmsg", ["recvmmsg"];
-    SYS_write, "sys_exit_write", ["write"];
-    SYS_writev, "sys_exit_writev", ["writev"];
-    SYS_pwritev2, "sys_exit_pwritev2", ["pwritev2", "pwritev64v2"];
-    SYS_sendto, "sys_exit_sendto", ["sendto", "send"];
-    SYS_sendmsg, "sys_exit_sendmsg", ["sendmsg"];
-    SYS_sendmmsg, "sys_exit_sendmmsg", ["sendmmsg"];
-    SYS_sendfile, "sys_exit_sendfile64", ["sendfile", "sendfile64"];
-    SYS_splice, "sys_exit_splice", ["splice"];
+    In SYS_read, "sys_exit_read", ["read"];
+    In SYS_readv, "sys_exit_readv", ["readv"];
+    In SYS_preadv2, "sys_exit_preadv2", ["preadv2", "preadv64v2"];
+    In SYS_recvfrom, "sys_exit_recvfrom", ["recvfrom", "recv"];
+    In SYS_recvmsg, "sys_exit_recvmsg", ["recvmsg"];
+    In SYS_recvmmsg, "sys_exit_recvmmsg", ["recvmmsg"];
+    Out SYS_write, "sys_exit_write", ["write"];
+    Out SYS_writev, "sys_exit_writev", ["writev"];
+    Out SYS_pwritev2, "sys_exit_pwritev2", ["pwritev2", "pwritev64v2"];
+    Out SYS_sendto, "sys_exit_sendto", ["sendto", "send"];
+    Out SYS_sendmsg, "sys_exit_sendmsg", ["sendmsg"];
+    Out SYS_sendmmsg, "sys_exit_sendmmsg", ["sendmmsg"];
+    Out SYS_sendfile, "sys_exit_sendfile64", ["sendfile", "sendfile64"];
+    Either SYS_splice, "sys_exit_splice", ["splice"];
 }
 
 #[cfg(test)]

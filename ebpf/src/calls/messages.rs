@@ -4,7 +4,7 @@
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::bpf_loop;
 use kongtap_common::counter;
-use kongtap_common::record::{DIRECTION_INGRESS, SOURCE_SOCKET};
+use kongtap_common::record::{DIRECTION_EGRESS, DIRECTION_INGRESS, SOURCE_SOCKET};
 
 use super::{MAX_VECTORS, has_room, message, vectors_of};
 use crate::conn::{self, ConnRef};
@@ -56,7 +56,6 @@ struct Walk {
     header: u64,
     sk: u64,
     at_ns: u64,
-    direction: u64,
     call_bytes: u64,
 }
 
@@ -67,35 +66,40 @@ pub fn moved(conn: &ConnRef, direction: u8, headers: u64, count: u64, call_bytes
         header: headers,
         sk: conn.sk,
         at_ns,
-        direction: u64::from(direction),
         call_bytes,
     };
     let turns = count.min(MAX_VECTORS) as u32;
+    // One for each direction, which the verifier then knows.
+    let step = if direction == DIRECTION_EGRESS {
+        step::<DIRECTION_EGRESS> as extern "C" fn(u64, *mut Walk) -> i64
+    } else {
+        step::<DIRECTION_INGRESS> as extern "C" fn(u64, *mut Walk) -> i64
+    };
     // SAFETY: the callback has the signature that the helper calls, and `walk` outlives the loop.
     unsafe { bpf_loop(turns, step as *mut _, (&raw mut walk).cast(), 0) };
 }
 
 /// One message. Answers 1 to end the loop.
-extern "C" fn step(_index: u64, walk: *mut Walk) -> i64 {
+extern "C" fn step<const DIRECTION: u8>(_index: u64, walk: *mut Walk) -> i64 {
     // SAFETY: `moved` passes a live `Walk` that nothing else touches.
     let walk = unsafe { &mut *walk };
     // Looked up again: a pointer to the entry would not survive the verifier's view of a loop.
     let Some(conn) = conn::known(walk.sk) else {
         return 1;
     };
-    let (header, direction) = (walk.header, walk.direction as u8);
+    let header = walk.header;
     walk.header += HEADER_BYTES;
     let bytes = u64::from(length(header));
     if bytes == 0 {
         let asked = vectors_of(header).is_some_and(|[vectors, count]| has_room(vectors, count));
-        if direction == DIRECTION_INGRESS && asked {
+        if DIRECTION == DIRECTION_INGRESS && asked {
             conn.end(DIRECTION_INGRESS, walk.at_ns);
         }
     } else if conn.is_tls() {
         ledger::add::<{ counter::CIPHERTEXT_BYTES }>(bytes);
     } else {
         let moved = stream::Moved {
-            direction,
+            direction: DIRECTION,
             source: SOURCE_SOCKET,
             bytes,
             call_bytes: core::mem::take(&mut walk.call_bytes),

@@ -11,20 +11,22 @@ use aya::maps::{HashMap, MapData};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
 use aya::programs::{ProgramError, TracePoint, UProbe};
 
-use super::{CaptureError, program, raw_tracepoint, typed};
+use super::{CaptureError, program, raw_tracepoint, raw_tracepoint_at, typed};
 use crate::capture::gateways::Pid;
 use crate::capture::host::probe::{Tried, try_uprobe};
 use crate::capture::links::{Attaching, UprobeLinks};
 use crate::capture::sources::libc::{LibcFile, LibcFinder, PointKind};
-use crate::capture::sources::{CALLS, SocketSource};
+use crate::capture::sources::{CALLS, SocketSource, way_of};
 
 /// Key and value of `LIBC_CALLS_OPEN`, in words: process and thread; the call.
 type OpenCalls = HashMap<MapData, [u64; 2], [u64; 6]>;
 
 const OPEN_CALLS: &str = "LIBC_CALLS_OPEN";
-const BEHIND: &str = "libc_behind_call";
+const EXIT: [&str; 2] = ["sys_exit_receive", "sys_exit_send"];
+const ANY_EXIT: [&str; 2] = ["any_exit_receive", "any_exit_send"];
+const BEHIND: [&str; 2] = ["libc_behind_receive", "libc_behind_send"];
 const ENTRY: &str = "libc_call";
-const RETURN: &str = "libc_return";
+const RETURN: [&str; 2] = ["libc_return_receive", "libc_return_send"];
 
 /// The source in force, and what it has put on processes.
 pub(super) struct SocketProbes {
@@ -110,28 +112,44 @@ impl SocketProbes {
 
 /// The exits of the calls that move bytes; where one of them cannot be had, the exit of every call.
 fn attach_syscalls(ebpf: &mut Ebpf) -> Result<(), CaptureError> {
-    const NAME: &str = "sys_exit_call";
-    let each: &mut TracePoint = program(ebpf, NAME)?;
-    each.load()
-        .map_err(|error| CaptureError::from_program(NAME, error))?;
-    let attached = CALLS
-        .iter()
-        .try_for_each(|call| each.attach("syscalls", call.tracepoint).map(drop));
-    let Err(error) = attached else {
+    for name in EXIT {
+        program::<TracePoint>(ebpf, name)?
+            .load()
+            .map_err(|error| CaptureError::from_program(name, error))?;
+    }
+    let Err(error) = attach_single(ebpf)? else {
         return Ok(());
     };
     // Those that are attached already would report their calls a second time.
-    each.unload()
-        .map_err(|error| CaptureError::from_program(NAME, error))?;
+    for name in EXIT {
+        program::<TracePoint>(ebpf, name)?
+            .unload()
+            .map_err(|error| CaptureError::from_program(name, error))?;
+    }
     tracing::info!(%error, "No tracepoints of single system calls; taking that of all of them.");
-    raw_tracepoint(ebpf, "sys_exit").map_err(|all| {
-        if let CaptureError::NoTracepoint { source, .. } = all {
-            let single = error.to_string();
-            CaptureError::NoSyscallTracing { single, source }
-        } else {
-            all
+    for name in ANY_EXIT {
+        raw_tracepoint_at(ebpf, name, "sys_exit").map_err(|all| match all {
+            CaptureError::NoTracepoint { source, .. } => CaptureError::NoSyscallTracing {
+                single: error.to_string(),
+                source,
+            },
+            other => other,
+        })?;
+    }
+    Ok(())
+}
+
+fn attach_single(ebpf: &mut Ebpf) -> Result<Result<(), ProgramError>, CaptureError> {
+    let [receive, send] = EXIT;
+    for call in CALLS {
+        for name in call.way.of(receive, send) {
+            let program: &mut TracePoint = program(ebpf, name)?;
+            if let Err(error) = program.attach("syscalls", call.tracepoint) {
+                return Ok(Err(error));
+            }
         }
-    })
+    }
+    Ok(Ok(()))
 }
 
 fn load_uprobes(ebpf: &mut Ebpf) -> Result<(), CaptureError> {
@@ -150,7 +168,7 @@ fn load_uprobes(ebpf: &mut Ebpf) -> Result<(), CaptureError> {
         }
         None => return Err(CaptureError::NoUprobes(None)),
     }
-    for name in [BEHIND, ENTRY, RETURN] {
+    for name in BEHIND.into_iter().chain(RETURN).chain([ENTRY]) {
         program::<UProbe>(ebpf, name)?
             .load()
             .map_err(|error| CaptureError::from_program(name, error))?;
@@ -166,9 +184,16 @@ fn attach_file(
 ) -> Result<(), CaptureError> {
     for point in &file.points {
         // The return probe first, so that every call which is seen to begin is seen to end.
-        let programs: &[&'static str] = match point.kind {
-            PointKind::Behind => &[BEHIND],
-            PointKind::EntryAndReturn => &[RETURN, ENTRY],
+        let way = way_of(point.number);
+        let programs: Vec<&'static str> = match point.kind {
+            PointKind::Behind => {
+                let [receive, send] = BEHIND;
+                way.of(receive, send)
+            }
+            PointKind::EntryAndReturn => {
+                let [receive, send] = RETURN;
+                way.of(receive, send).into_iter().chain([ENTRY]).collect()
+            }
         };
         for name in programs {
             let failed = |source: ProgramError| CaptureError::Program {
