@@ -2,7 +2,7 @@
 
 #![expect(unused_crate_dependencies, reason = "they are the library's")]
 #![expect(clippy::tests_outside_test_module, reason = "an integration test")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::time::Duration;
 
