@@ -28,6 +28,9 @@ pub struct Status {
     /// Connections and parsing, by event.
     #[serde(default)]
     pub connections: Reasons,
+    /// Joining of the two legs, by event.
+    #[serde(default)]
+    pub joins: Reasons,
     /// Probe events beside bytes.
     #[serde(default)]
     pub probes: Reasons,

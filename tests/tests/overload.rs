@@ -69,10 +69,16 @@ async fn under_overload_every_loss_is_declared() {
     rustix::process::kill_process(master, rustix::process::Signal::TERM).unwrap();
     let status = eventually("no connection to be open", Duration::from_secs(30), async || {
         let status = kongtap.status().await.map_err(|error| format!("{error:#}"))?;
-        let is_over = status.connections.get("open") == Some(&0) && status.exchanges.queued == 0;
+        let is_none = |gauge: Option<&u64>| gauge == Some(&0);
+        let is_over = is_none(status.connections.get("open"))
+            && is_none(status.joins.get("waiting"))
+            && status.exchanges.queued == 0;
         match status.require_balance() {
             Ok(()) if is_over => Ok(status),
-            Ok(()) => Err(format!("{:?} {:?}", status.connections, status.exchanges)),
+            Ok(()) => Err(format!(
+                "{:?} {:?} {:?}",
+                status.connections, status.joins, status.exchanges
+            )),
             Err(error) => Err(format!("{error:#}")),
         }
     })
