@@ -128,12 +128,15 @@ fn attach_syscalls(ebpf: &mut Ebpf) -> Result<(), CaptureError> {
     }
     tracing::info!(%error, "No tracepoints of single system calls; taking that of all of them.");
     for name in ANY_EXIT {
-        raw_tracepoint_at(ebpf, name, "sys_exit").map_err(|all| match all {
-            CaptureError::NoTracepoint { source, .. } => CaptureError::NoSyscallTracing {
-                single: error.to_string(),
-                source,
-            },
-            other => other,
+        raw_tracepoint_at(ebpf, name, "sys_exit").map_err(|all| {
+            if let CaptureError::NoTracepoint { source, .. } = all {
+                CaptureError::NoSyscallTracing {
+                    single: error.to_string(),
+                    source,
+                }
+            } else {
+                all
+            }
         })?;
     }
     Ok(())
