@@ -84,6 +84,9 @@ impl Follower {
         // Masters first: a worker that is born while the others are seen to is not missed.
         self.follow_masters();
         self.tick();
+        if let Some(tls) = &mut self.tls {
+            tls.hurry();
+        }
     }
 
     /// Sleeps until there may be something to do.
@@ -172,8 +175,13 @@ impl Follower {
                 GatewayChange::WorkerStarted { .. } | GatewayChange::GatewayFound(_)
             )
         });
-        // All sockets before any TLS, which may take its time. What is refused is told when its turn comes.
+        // All sockets before any TLS, which may take its time. What is refused is told when its turn comes. Where a look was
+        // quicker than the kernel's word, the kernel has it watched already.
+        let mut born = BTreeSet::new();
         for pid in began.iter().filter_map(started) {
+            if self.probes.is_watched(pid.0) {
+                born.insert(pid);
+            }
             drop(self.probes.watch(pid.0));
         }
         let mut found = BTreeSet::new();
@@ -195,8 +203,7 @@ impl Follower {
                         again.insert(worker.pid);
                     }
                     if !self.workers.contains_key(&worker.pid) {
-                        // Where a look was quicker than the kernel's word, the kernel has it watched already.
-                        let is_born = self.probes.is_watched(worker.pid.0);
+                        let is_born = born.contains(&worker.pid);
                         let how = if is_born {
                             Found::Birth
                         } else if found.contains(&gateway) {
@@ -226,7 +233,7 @@ impl Follower {
                 | GatewayChange::GatewayFound(_) => {}
             }
         }
-        self.distrust_tls();
+        self.renew_tls();
         self.judge_descendants();
         if let Some(tls) = &mut self.tls {
             tls.let_go_of_unused(&mut self.probes);
@@ -235,12 +242,12 @@ impl Follower {
         self.publish();
     }
 
-    /// Where TLS probes turn out to be wrong, they have been replaced, and the states say so.
-    fn distrust_tls(&mut self) {
+    /// Where TLS probes can be in better places, or turn out to be in wrong ones, they are replaced, and the states say so.
+    fn renew_tls(&mut self) {
         let Some(tls) = &mut self.tls else {
             return;
         };
-        for (pid, state) in tls.distrust(&mut self.probes) {
+        for (pid, state) in tls.renew(&mut self.probes) {
             if let Some(worker) = self.workers.get_mut(&pid) {
                 worker.tls = state;
             }

@@ -12,7 +12,7 @@ use crate::capture::gateways::{GatewayKind, Pid, ProcessId};
 use crate::capture::libraries::{LibraryFinder, TlsLibrary, TlsSearch};
 use crate::capture::probes::{CaptureError, FileId, Probes};
 use crate::capture::tls::choice::{self, Chooser};
-use crate::capture::tls::state::{Proof, TlsState};
+use crate::capture::tls::state::TlsState;
 use crate::capture::tls::{TlsAttachment, TlsProbePlan};
 
 /// What is known of libraries and where their probes stand.
@@ -33,7 +33,10 @@ pub(super) struct TlsCoverage {
 /// Probes that stand somewhere.
 #[derive(Clone, Debug)]
 struct Standing {
-    library: String,
+    library: TlsLibrary,
+    kind: GatewayKind,
+    /// Whether another plan is to come, when the self-test is through.
+    is_provisional: bool,
     plan: TlsProbePlan,
     state: TlsState,
 }
@@ -119,29 +122,37 @@ impl TlsCoverage {
         library: &TlsLibrary,
         gateways: &BTreeSet<Pid>,
     ) -> TlsState {
-        let name = choice::name(library);
         let file = (library.device, library.inode);
         if !self.everywhere.iter().any(|known| known.file == file) {
-            let (plan, proof) = self.chooser.plan(library, subject.kind);
+            // Asked before the child of a self-test uses the library, too.
             let is_private = !self.shared.contains(&file) && is_only_of_gateways(library, gateways);
-            // If the probes cannot be placed, the worker's own are tried, and say why not.
-            match is_private.then(|| probes.attach_tls_everywhere(file, &plan)) {
-                Some(Ok(attachment)) => {
-                    let state = choice::state(&name, &plan, &attachment, proof);
-                    self.everywhere.push(Everywhere {
-                        file,
-                        standing: Standing {
-                            library: name.clone(),
-                            plan,
-                            state,
-                        },
-                        users: BTreeSet::new(),
-                    });
-                }
-                Some(Err(_)) | None => {
-                    self.shared.insert(file);
-                    return self.cover_alone(probes, subject.pid, name, plan, proof);
-                }
+            let (plan, proof) = self.chooser.plan(library, subject.kind);
+            let standing = |plan, state| Standing {
+                library: library.clone(),
+                kind: subject.kind,
+                is_provisional: self.chooser.is_testing(library),
+                plan,
+                state,
+            };
+            let name = choice::name(library);
+            // If the probes cannot be placed everywhere, the worker's own are tried, and say why not.
+            if is_private && let Ok(attachment) = probes.attach_tls_everywhere(file, &plan) {
+                let state = choice::state(&name, &plan, &attachment, proof);
+                self.everywhere.push(Everywhere {
+                    file,
+                    standing: standing(plan, state),
+                    users: BTreeSet::new(),
+                });
+            } else {
+                self.shared.insert(file);
+                return match probes.attach_tls(subject.pid.0, &plan) {
+                    Ok(attachment) => {
+                        let state = choice::state(&name, &plan, &attachment, proof);
+                        self.alone.insert(subject.pid, standing(plan, state.clone()));
+                        state
+                    }
+                    Err(error) => TlsState::Unusable(format!("{name}: {error}")),
+                };
             }
         }
         let Some(known) = self.everywhere.iter_mut().find(|known| known.file == file) else {
@@ -150,31 +161,13 @@ impl TlsCoverage {
         known.users.insert(subject.pid);
         match probes.mark_tls(subject.pid.0) {
             Ok(()) => known.standing.state.clone(),
-            Err(error) => TlsState::Unusable(format!("{name}: {error}")),
+            Err(error) => TlsState::Unusable(format!("{}: {error}", choice::name(library))),
         }
     }
 
-    fn cover_alone(
-        &mut self,
-        probes: &mut Probes,
-        pid: Pid,
-        library: String,
-        plan: TlsProbePlan,
-        proof: Proof,
-    ) -> TlsState {
-        match probes.attach_tls(pid.0, &plan) {
-            Ok(attachment) => {
-                let state = choice::state(&library, &plan, &attachment, proof);
-                let standing = Standing {
-                    library,
-                    plan,
-                    state: state.clone(),
-                };
-                self.alone.insert(pid, standing);
-                state
-            }
-            Err(error) => TlsState::Unusable(format!("{library}: {error}")),
-        }
+    /// From now on no worker waits for a self-test.
+    pub(super) const fn hurry(&mut self) {
+        self.chooser.hurry();
     }
 
     /// A worker is gone.
@@ -204,40 +197,53 @@ impl TlsCoverage {
         });
     }
 
-    /// Puts every probe on first instructions when a call has moved other bytes than its probes found. Answers the states that
-    /// changed.
-    pub(super) fn distrust(&mut self, probes: &mut Probes) -> BTreeMap<Pid, TlsState> {
-        let Ok(counters) = probes.counters() else {
-            return BTreeMap::new();
-        };
-        if !self.chooser.has_lost_trust(&counters) {
-            return BTreeMap::new();
-        }
+    /// Goes over to better places when a self-test is through, and to first instructions when a call has moved other bytes
+    /// than its probes found. Answers the states that changed.
+    pub(super) fn renew(&mut self, probes: &mut Probes) -> BTreeMap<Pid, TlsState> {
+        let has_lost_trust = probes
+            .counters()
+            .is_ok_and(|counters| self.chooser.has_lost_trust(&counters));
         let mut states = BTreeMap::new();
+        if !self.chooser.has_news() && !has_lost_trust {
+            return states;
+        }
         for known in &mut self.everywhere {
             let file = known.file;
-            known
-                .standing
-                .replace(|plan| probes.replace_tls_everywhere(file, plan));
-            states.extend(known.users.iter().map(|pid| (*pid, known.standing.state.clone())));
+            let attach = |plan: &_| probes.replace_tls_everywhere(file, plan);
+            if known.standing.renew(&mut self.chooser, has_lost_trust, attach) {
+                states.extend(known.users.iter().map(|pid| (*pid, known.standing.state.clone())));
+            }
         }
         for (pid, standing) in &mut self.alone {
-            standing.replace(|plan| probes.replace_tls(pid.0, plan));
-            states.insert(*pid, standing.state.clone());
+            let attach = |plan: &_| probes.replace_tls(pid.0, plan);
+            if standing.renew(&mut self.chooser, has_lost_trust, attach) {
+                states.insert(*pid, standing.state.clone());
+            }
         }
         states
     }
 }
 
 impl Standing {
-    /// Goes over to first instructions.
-    fn replace(&mut self, attach: impl FnOnce(&TlsProbePlan) -> Result<TlsAttachment, CaptureError>) {
-        let (plan, proof) = choice::distrusted(&self.plan);
-        self.plan = plan;
-        self.state = match attach(&self.plan) {
-            Ok(attachment) => choice::state(&self.library, &self.plan, &attachment, proof),
-            Err(error) => TlsState::Unusable(format!("{}: {error}", self.library)),
+    /// Says whether the probes were replaced.
+    fn renew(
+        &mut self,
+        chooser: &mut Chooser,
+        has_lost_trust: bool,
+        attach: impl FnOnce(&TlsProbePlan) -> Result<TlsAttachment, CaptureError>,
+    ) -> bool {
+        if !has_lost_trust && (!self.is_provisional || chooser.is_testing(&self.library)) {
+            return false;
+        }
+        let (plan, proof) = chooser.plan(&self.library, self.kind);
+        let name = choice::name(&self.library);
+        self.state = match attach(&plan) {
+            Ok(attachment) => choice::state(&name, &plan, &attachment, proof),
+            Err(error) => TlsState::Unusable(format!("{name}: {error}")),
         };
+        self.plan = plan;
+        self.is_provisional = false;
+        true
     }
 }
 

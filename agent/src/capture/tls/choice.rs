@@ -5,6 +5,8 @@
 //! (`self_test`), and which processes are probed (`session::tls`).
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::thread;
 
 use kongtap_common::counter;
 
@@ -46,6 +48,10 @@ pub struct TlsOptions {
 pub struct Chooser {
     options: TlsOptions,
     proven: HashMap<LibraryId, Verdict>,
+    /// Self-tests under way.
+    running: HashMap<LibraryId, Receiver<Verdict>>,
+    /// Whether a plan waits for its self-test.
+    waits: bool,
     /// Disagreements that were acted on.
     disagreements: u64,
 }
@@ -56,6 +62,16 @@ struct LibraryId {
     device: u64,
     inode: u64,
     build_id: Option<String>,
+}
+
+impl LibraryId {
+    fn of(library: &TlsLibrary) -> Self {
+        Self {
+            device: library.device,
+            inode: library.inode,
+            build_id: library.build_id.clone(),
+        }
+    }
 }
 
 /// A choice, with what vouches for it.
@@ -77,6 +93,8 @@ impl Chooser {
         Self {
             options,
             proven: HashMap::new(),
+            running: HashMap::new(),
+            waits: true,
             disagreements: 0,
         }
     }
@@ -87,7 +105,12 @@ impl Chooser {
         self.options.is_on
     }
 
-    /// Where to probe a library that a gateway of some kind maps. The first time it is put to the proof, which takes a moment.
+    /// From now on no plan waits for a self-test: until that is through, first instructions are probed.
+    pub const fn hurry(&mut self) {
+        self.waits = false;
+    }
+
+    /// Where to probe a library that a gateway of some kind maps. The first time it is put to the proof, which takes seconds.
     pub fn plan(&mut self, library: &TlsLibrary, kind: GatewayKind) -> (TlsProbePlan, Proof) {
         let Choice { placements, proof } = self.choose(library);
         (plan(library, placements, kind), proof)
@@ -103,27 +126,82 @@ impl Chooser {
         if self.disagreements > 0 {
             return refuted(library, DISAGREEMENT.to_owned());
         }
-        choose(library, self.verdict(library))
+        match self.verdict(library) {
+            Some(verdict) => choose(library, verdict),
+            None => Choice {
+                placements: placement::stepped(&library.placements, "until they are proven"),
+                proof: Proof::None("it is under way".to_owned()),
+            },
+        }
     }
 
-    fn verdict(&mut self, library: &TlsLibrary) -> Verdict {
-        let id = LibraryId {
-            device: library.device,
-            inode: library.inode,
-            build_id: library.build_id.clone(),
-        };
+    /// Whether a self-test has come to its end.
+    pub fn has_news(&mut self) -> bool {
+        let over: Vec<(LibraryId, Verdict)> = self
+            .running
+            .iter()
+            .filter_map(|(id, verdict)| match verdict.try_recv() {
+                Ok(verdict) => Some((id.clone(), verdict)),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => Some((
+                    id.clone(),
+                    Verdict::Impossible("it ended without a word".to_owned()),
+                )),
+            })
+            .collect();
+        let is_news = !over.is_empty();
+        for (id, verdict) in over {
+            self.running.remove(&id);
+            self.remember(id, verdict);
+        }
+        is_news
+    }
+
+    /// Whether the self-test of a library is under way.
+    #[must_use]
+    pub fn is_testing(&self, library: &TlsLibrary) -> bool {
+        self.running.contains_key(&LibraryId::of(library))
+    }
+
+    /// What the self-test says; none while it is under way.
+    fn verdict(&mut self, library: &TlsLibrary) -> Option<Verdict> {
+        let id = LibraryId::of(library);
         if let Some(known) = self.proven.get(&id) {
-            return known.clone();
+            return Some(known.clone());
         }
-        let verdict = SelfTest {
-            library,
-            placements: &library.placements,
-            child: &self.options.child,
+        if self.running.contains_key(&id) {
+            return None;
         }
-        .run();
+        let (library, child) = (library.clone(), self.options.child.clone());
+        let run = move || {
+            SelfTest {
+                library: &library,
+                placements: &library.placements,
+                child: &child,
+            }
+            .run()
+        };
+        if self.waits {
+            let verdict = run();
+            self.remember(id, verdict.clone());
+            return Some(verdict);
+        }
+        let (sender, verdict) = channel();
+        let thread = thread::Builder::new().name("kongtap-self-test".to_owned());
+        match thread.spawn(move || drop(sender.send(run()))) {
+            Ok(_detached) => {
+                self.running.insert(id, verdict);
+                None
+            }
+            Err(error) => Some(Verdict::Impossible(error.to_string())),
+        }
+    }
+
+    fn remember(&mut self, id: LibraryId, verdict: Verdict) {
         if let Verdict::Failed(why) = &verdict {
             tracing::warn!(
-                library = name(library),
+                inode = id.inode,
+                build_id = id.build_id,
                 why,
                 "The self-test of the TLS probes failed."
             );
@@ -131,12 +209,11 @@ impl Chooser {
         if self.proven.len() >= PROVEN_LIBRARIES {
             self.proven.clear();
         }
-        self.proven.insert(id, verdict.clone());
-        verdict
+        self.proven.insert(id, verdict);
     }
 
     /// Whether the probes have just counted the first call that moved other bytes than they found. From then on every plan
-    /// is for first instructions; those that are in force have to be replaced by [`distrusted`].
+    /// is for first instructions; those that are in force have to be replaced.
     pub fn has_lost_trust(&mut self, counters: &KernelCounters) -> bool {
         let disagreements = counters.get(counter::TLS_PLACEMENT_DISAGREEMENTS);
         if disagreements <= self.disagreements {
@@ -152,16 +229,6 @@ impl Chooser {
         }
         was_trusting
     }
-}
-
-/// `plan` on first instructions, and why.
-#[must_use]
-pub fn distrusted(plan: &TlsProbePlan) -> (TlsProbePlan, Proof) {
-    let plan = TlsProbePlan {
-        path: plan.path.clone(),
-        placements: placement::stepped(&plan.placements, DISAGREEMENT),
-    };
-    (plan, Proof::Refuted(DISAGREEMENT.to_owned()))
 }
 
 /// Where to probe a library about which the self-test said `verdict`.
