@@ -1,7 +1,7 @@
 //! Capture as a whole: which gateways run, probes on their workers, the ring's reader, and what became of it all.
 //!
 //! In: a selector and a sink for batches of events. Out: those batches, and a [`CaptureStatus`] that is renewed several
-//! times a second. One thread follows the gateways ([`follower`]): the kernel wakes it when one of their processes is born
+//! times a second. One thread follows the gateways (`follower`): the kernel wakes it when one of their processes is born
 //! or ends, and it glances at them besides. Deliberately absent: anything that is done with events.
 
 mod follower;
