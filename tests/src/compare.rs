@@ -76,6 +76,9 @@ pub enum Verdict {
     Missing,
     /// It arrived more than once.
     Doubled(usize),
+    /// It arrived once, marked as one whose upstream leg was not seen, and without the consumer, whom only that leg names;
+    /// otherwise as it was.
+    HalfSeen,
     /// It arrived once, but not as it was: each difference in words.
     Different(Vec<String>),
 }
@@ -140,6 +143,7 @@ impl fmt::Display for Verdict {
             Self::Same => f.write_str("same"),
             Self::Missing => f.write_str("MISSING"),
             Self::Doubled(times) => write!(f, "ARRIVED {times} TIMES"),
+            Self::HalfSeen => f.write_str("HALF SEEN: no consumer, for want of the upstream leg"),
             Self::Different(differences) => write!(f, "DIFFERENT: {}", differences.join("; ")),
         }
     }
@@ -160,7 +164,7 @@ pub fn compare(expected: &[Expected], shipped: &[Shipped]) -> Report {
         .map(|expected| Row {
             verdict: match by_id.remove(expected.id.as_str()).as_deref() {
                 None | Some([]) => Verdict::Missing,
-                Some([message]) => verdict(differences(expected, message)),
+                Some([message]) => verdict(expected, message),
                 Some(messages) => Verdict::Doubled(messages.len()),
             },
             expected: expected.clone(),
@@ -174,12 +178,21 @@ pub fn compare(expected: &[Expected], shipped: &[Shipped]) -> Report {
     Report { rows, strangers }
 }
 
-fn verdict(differences: Vec<String>) -> Verdict {
+fn verdict(expected: &Expected, message: &Shipped) -> Verdict {
+    let differences = differences(expected, message);
     if differences.is_empty() {
-        Verdict::Same
-    } else {
-        Verdict::Different(differences)
+        return Verdict::Same;
     }
+    if message.lacks_upstream_leg && message.scope.consumer.is_none() {
+        let mut anonymous = expected.clone();
+        if let Some(scope) = &mut anonymous.scope {
+            scope.consumer = None;
+        }
+        if self::differences(&anonymous, message).is_empty() {
+            return Verdict::HalfSeen;
+        }
+    }
+    Verdict::Different(differences)
 }
 
 fn differences(expected: &Expected, message: &Shipped) -> Vec<String> {

@@ -192,7 +192,7 @@ impl Sent {
         before.into_iter().map(|timed| timed.expected.id).collect()
     }
 
-    /// Compares what was sent with what arrived. What is missing or not as it was must have begun within [`MOST_BLIND`] after
+    /// Compares what was sent with what arrived. What is missing or half seen must have begun within [`MOST_BLIND`] after
     /// one of `events`. `excused` are ids of messages that may arrive or not.
     ///
     /// # Errors
@@ -226,7 +226,7 @@ impl Sent {
                     Scheme::Https => (&mut blind.tls, &mut blind.tls_missed),
                 };
                 *all = all.saturating_add(1);
-                if row.verdict == Verdict::Missing {
+                if matches!(row.verdict, Verdict::Missing | Verdict::HalfSeen) {
                     *missed = missed.saturating_add(1);
                     *longest = after.max(*longest);
                     continue;

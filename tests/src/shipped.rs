@@ -43,6 +43,8 @@ pub struct Shipped {
     pub request_id: Option<String>,
     /// Names from the extended profile.
     pub scope: Scope,
+    /// Whether it says that the exchange went upstream, and that this was not seen.
+    pub lacks_upstream_leg: bool,
 }
 
 /// What a message says about where in the gateway's configuration its exchange belongs.
@@ -127,6 +129,9 @@ impl Shipped {
                 route: name("route", &["name", "id"]),
                 consumer: name("consumer", &["username", "custom_id", "id"]),
             },
+            lacks_upstream_leg: kong
+                .and_then(|kong| kong.pointer("/completeness/upstream"))
+                .is_some_and(|upstream| upstream == "not_seen"),
         })
     }
 }

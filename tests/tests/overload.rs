@@ -111,6 +111,7 @@ async fn under_overload_every_loss_is_declared() {
         match &row.verdict {
             Verdict::Same => same += 1,
             Verdict::Missing => missing += 1,
+            Verdict::HalfSeen => marked += 1,
             Verdict::Different(how) => {
                 let message = &messages[&row.expected.id];
                 assert!(is_marked(message), "{how:?} and no word of it: {message}");

@@ -43,6 +43,7 @@ fn shipped(id: &str) -> Shipped {
         response_time: Some(0.001),
         request_id: Some("0f".to_owned()),
         scope: scope(),
+        lacks_upstream_leg: false,
     }
 }
 
@@ -87,6 +88,34 @@ fn a_message_without_an_id_is_a_stranger() {
     message.id = None;
     let report = compare(&[], &[message]);
     assert!(!report.is_clean() && report.strangers.len() == 1);
+}
+
+#[test]
+fn half_seen_is_what_lacks_the_consumer_alone_and_says_why() {
+    let sent = || {
+        let mut sent = expected("a");
+        sent.scope = Some(Scope {
+            consumer: Some("bob".to_owned()),
+            ..scope()
+        });
+        sent
+    };
+    let check = |spoil: fn(&mut Shipped)| {
+        let mut message = shipped("a");
+        message.lacks_upstream_leg = true;
+        spoil(&mut message);
+        verdicts(&compare(&[sent()], &[message]))[0].clone()
+    };
+    assert_eq!(check(|_| ()), Verdict::HalfSeen);
+    let spoils: [fn(&mut Shipped); 3] = [
+        |message| message.lacks_upstream_leg = false,
+        |message| message.scope.consumer = Some("alice".to_owned()),
+        |message| message.status = Some(201),
+    ];
+    for spoil in spoils {
+        let verdict = check(spoil);
+        assert!(matches!(verdict, Verdict::Different(_)), "{verdict:?}");
+    }
 }
 
 #[test]

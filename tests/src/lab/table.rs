@@ -76,6 +76,7 @@ fn columns(row: &Row) -> Columns {
         Verdict::Missing => ("no".to_owned(), "-", "-"),
         Verdict::Doubled(times) => (format!("{times} times"), "-", "-"),
         Verdict::Same => ("once".to_owned(), "equal", "as expected"),
+        Verdict::HalfSeen => ("once".to_owned(), "equal", "no consumer"),
         Verdict::Different(differences) => {
             let differs = |what| differences.iter().any(|difference| difference.contains(what));
             (
