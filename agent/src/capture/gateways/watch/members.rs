@@ -55,10 +55,11 @@ pub(super) fn adopt(gateway: &mut Gateway, pid: Pid, settled: &mut BTreeSet<Proc
 /// Reads titles again. A starting worker may turn out to be something else, even the master of an upgrade.
 pub(super) fn read_titles(gateway: &mut Gateway, titles: Titles) -> Vec<Gateway> {
     let mut upgrades = Vec::new();
-    let has_master = gateway.master.is_some();
+    // A gateway of one process is what it is. A master that is gone may have left workers, and an upgrade's new master.
+    let lone = gateway.master.is_none().then_some(gateway.id);
     gateway.workers.retain_mut(|worker| {
         let due = matches!(titles, Titles::All) || worker.state == WorkerState::Starting;
-        if !due || !has_master {
+        if !due || lone == Some(worker.id()) {
             return true;
         }
         let Some(process) = ProcessFacts::read(worker.pid).filter(|process| process.id == worker.id()) else {

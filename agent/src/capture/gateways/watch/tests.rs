@@ -206,6 +206,34 @@ fn a_binary_upgrade_is_followed_to_the_new_master() {
 }
 
 #[test]
+fn an_upgrade_that_is_over_between_two_looks_is_followed_too() {
+    let Some(nginx) = Nginx::start(Processes::MasterAndWorkers(2)) else {
+        return;
+    };
+    assert_eq!(nginx.wait_for_workers(2).len(), 2);
+    let mut watcher = Watcher::new(Selector::Pids(vec![nginx.pid()])).expect("a running gateway");
+    watcher.tick();
+    // As if what runs were an upgrade's master: last seen as a starting worker of another one, which has ended since.
+    let [gateway] = &mut watcher.gateways[..] else {
+        panic!("one gateway");
+    };
+    gateway.workers = vec![Worker {
+        pid: gateway.id.pid,
+        start_time: gateway.id.start_time,
+        state: WorkerState::Starting,
+    }];
+    gateway.id.start_time = StartTime(0);
+    watcher.reported.clone_from(&watcher.gateways);
+    let told = words(&watcher.tick());
+    assert!(
+        told.contains(&format!("found {}", nginx.pid())),
+        "{told:?} {:?}",
+        watcher.gateways()
+    );
+    assert_eq!(serving(watcher.gateways(), nginx.pid()).len(), 2);
+}
+
+#[test]
 fn a_gateway_that_was_named_by_pid_is_found_again_when_it_starts_again() {
     let Some(nginx) = Nginx::start(Processes::MasterAndWorkers(1)) else {
         return;
