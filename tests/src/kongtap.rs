@@ -13,7 +13,7 @@ use crate::processes::{Process, Start};
 use crate::status::{Status, ready, status};
 
 /// How long it may take to attach: its self-test and the gateway's symbols are in it.
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(60);
 /// How long it may take to send what is queued and end.
 const STOP: Duration = Duration::from_secs(20);
 
