@@ -28,7 +28,7 @@ use kongtap::http::exchange::{
     Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response, Version,
 };
 use kongtap::http::headers::Headers;
-use kongtap::message::redact::Redaction;
+use kongtap::message::redact::{DECODED_BYTES, Redaction};
 use kongtap::message::{BuildInput, Message, Profile, build};
 use kongtap::plugin::{Destination, PluginConfig};
 use kongtap::ship::{self, ShipLimits};
@@ -266,6 +266,7 @@ impl Sample {
             config: &self.config,
             profile,
             redaction,
+            decoded_bytes: DECODED_BYTES,
             wall: WallClock {
                 boot_unix_ns: 1_795_341_000_000_000_000,
             },

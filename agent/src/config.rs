@@ -196,6 +196,8 @@ pub struct LimitsConfig {
     pub connections: usize,
     /// Bytes kept of one body.
     pub body_bytes: usize,
+    /// Bytes that are decoded, at most, of a compressed request body to look for what to hide; 0: it is withheld unseen.
+    pub decoded_bytes: usize,
     /// Batches of records that may wait for the worker; more are dropped and counted.
     pub capture_batches: usize,
     /// How long an exchange waits for its upstream leg, milliseconds.
@@ -258,6 +260,7 @@ impl Default for LimitsConfig {
         Self {
             connections: 65_536,
             body_bytes: 256 << 10,
+            decoded_bytes: crate::message::redact::DECODED_BYTES,
             capture_batches: 1024,
             join_grace_ms: 500,
             idle_seconds: 600,

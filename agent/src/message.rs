@@ -76,6 +76,8 @@ pub struct BuildInput<'a> {
     pub profile: Profile,
     /// What to hide.
     pub redaction: &'a Redaction,
+    /// At most so many bytes are decoded of a request body to look for what to hide.
+    pub decoded_bytes: usize,
     /// Unix time of the captured host.
     pub wall: WallClock,
 }

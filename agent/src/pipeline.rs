@@ -39,6 +39,8 @@ pub struct Settings {
     pub profile: Profile,
     /// What is hidden.
     pub redaction: Redaction,
+    /// Bytes that are decoded of a request body, at most, to look for what to hide.
+    pub decoded_bytes: usize,
     /// The captured host's clock.
     pub wall: WallClock,
     /// Bounds of the connection table.
@@ -232,6 +234,7 @@ fn decide(joined: &JoinedExchange, history: &History, settings: &Settings) -> Ve
         config: &config,
         profile: settings.profile,
         redaction: &settings.redaction,
+        decoded_bytes: settings.decoded_bytes,
         wall: settings.wall,
     }))
 }

@@ -21,6 +21,7 @@ mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod content;
 pub mod message;
 mod pages;
 pub mod server;

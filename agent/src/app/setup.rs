@@ -275,6 +275,7 @@ pub fn pipeline_settings(config: &Config) -> Settings {
             ProfileName::Plugin => Profile::Plugin,
         },
         redaction: redaction(config),
+        decoded_bytes: config.limits.decoded_bytes,
         wall: WallClock::of_this_host(),
         connections: ConnLimits {
             connections: config.limits.connections,

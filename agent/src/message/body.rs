@@ -79,7 +79,9 @@ impl Serialize for BodyField<'_> {
 mod tests {
     use std::borrow::Cow;
 
-    use super::BodyField;
+    use base64::Engine as _;
+
+    use super::{BodyField, STANDARD};
     use crate::message::Profile;
 
     fn check(bytes: &[u8], whole: bool, profile: Profile, expected: &str, encoding: Option<&str>) {
@@ -99,5 +101,54 @@ mod tests {
         check(b"caf\xc3", false, Extended, "\"caf\"", None);
         check(b"caf\xc3", true, Extended, "\"Y2Fmww==\"", Some("base64"));
         check(b"", true, Extended, "\"\"", None);
+    }
+
+    /// Unicode 16, table 3-7.
+    #[test]
+    fn only_well_formed_utf8_is_text() {
+        for (what, bytes, text) in [
+            ("NUL", &b"a\0b"[..], Some(r#""a\u0000b""#)),
+            ("controls, DEL", b"\x01\x1f\x7f", Some("\"\\u0001\\u001f\x7f\"")),
+            ("the last character", b"\xf4\x8f\xbf\xbf", Some("\"\u{10ffff}\"")),
+            ("a non-character", b"\xef\xbf\xbf", Some("\"\u{ffff}\"")),
+            ("a byte order mark", b"\xef\xbb\xbf{}", Some("\"\u{feff}{}\"")),
+            ("beyond the last character", b"\xf4\x90\x80\x80", None),
+            ("overlong, two bytes", b"\xc0\xaf", None),
+            ("overlong, three bytes", b"\xe0\x80\xaf", None),
+            ("overlong, four bytes", b"\xf0\x80\x80\xaf", None),
+            ("an overlong NUL", b"a\xc0\x80b", None),
+            ("a high surrogate", b"\xed\xa0\x80", None),
+            ("a pair of surrogates", b"\xed\xa0\xbd\xed\xb8\x80", None),
+            ("five bytes", b"\xf8\x88\x80\x80\x80", None),
+            ("no character begins so", b"\x80", None),
+            ("Latin-1", b"caf\xe9 noir", None),
+            ("UTF-16", b"\xff\xfe{\0}\0", None),
+            ("invalid at the very end", b"text\xff", None),
+        ] {
+            // What is wrong whatever follows is so in a body that was cut, too.
+            for whole in [true, false] {
+                let base64 = format!("\"{}\"", STANDARD.encode(bytes));
+                let encoding = text.is_none().then_some("base64");
+                check(bytes, whole, Profile::Extended, text.unwrap_or(&base64), encoding);
+            }
+            let value = BodyField::new(bytes.into(), true, Profile::Plugin);
+            let shown: String = serde_json::from_str(&serde_json::to_string(&value).unwrap()).unwrap();
+            assert_eq!(shown, String::from_utf8_lossy(bytes), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_character_that_was_cut_in_two_is_left_out() {
+        let text = "a\u{e9}\u{20ac}\u{10ffff}";
+        for cut in 0..text.len() {
+            let bytes = &text.as_bytes()[..cut];
+            let kept = (0..=cut).rev().find_map(|end| text.get(..end)).unwrap();
+            let expected = serde_json::to_string(kept).unwrap();
+            check(bytes, false, Profile::Extended, &expected, None);
+            if kept.len() < cut {
+                let base64 = format!("\"{}\"", STANDARD.encode(bytes));
+                check(bytes, true, Profile::Extended, &base64, Some("base64"));
+            }
+        }
     }
 }

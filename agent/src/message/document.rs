@@ -22,7 +22,7 @@ const OVERHEAD_BYTES: usize = 1536;
     reason = "memory takes every byte, every key is text and no value refuses to be written"
 )]
 pub(super) fn write(input: &BuildInput<'_>) -> Vec<u8> {
-    let rules = Rules::new(input.redaction, &input.resolution.credentials);
+    let rules = Rules::new(input.redaction, &input.resolution.credentials).decoding(input.decoded_bytes);
     let document = Document::new(input, &rules);
     let mut json = Vec::with_capacity(document.estimated_bytes(input));
     serde_json::to_writer(&mut json, &document).expect("JSON is written to memory");

@@ -14,6 +14,7 @@ use crate::http::exchange::Body;
 use crate::http::headers::Headers;
 use crate::message::form;
 
+mod coded;
 mod json;
 
 /// Stands where a value was hidden.
@@ -85,6 +86,9 @@ impl HiddenNames {
 
 const ALWAYS_HIDDEN_HEADERS: [&str; 2] = ["authorization", "proxy-authorization"];
 
+/// How much of a body under a content coding is looked through unless the operator says otherwise, bytes.
+pub const DECODED_BYTES: usize = 1 << 20;
+
 /// Headers that hold a URL, which may repeat the query of the request.
 pub(crate) const URL_HEADERS: [&str; 2] = ["referer", "location"];
 
@@ -94,6 +98,8 @@ pub(super) struct Rules<'a> {
     hides_credentials: bool,
     places: &'a [CredentialPlace],
     names: Option<&'a RedactedNames>,
+    /// At most so many bytes are decoded of a body to look through it.
+    decoded_bytes: usize,
 }
 
 /// What became of a body.
@@ -116,6 +122,15 @@ impl<'a> Rules<'a> {
             hides_credentials,
             places: if hides_credentials { places } else { &[] },
             names,
+            decoded_bytes: DECODED_BYTES,
+        }
+    }
+
+    /// The same, with at most `bytes` decoded of a body under a content coding; with 0 such a body is withheld.
+    pub(super) const fn decoding(self, bytes: usize) -> Self {
+        Self {
+            decoded_bytes: bytes,
+            ..self
         }
     }
 
@@ -150,12 +165,19 @@ impl<'a> Rules<'a> {
     /// A request body with the values of hidden fields hidden.
     ///
     /// Kong reads fields from form, JSON and multipart bodies (`kong.request.get_body`). The first two are searched; one
-    /// of these that is not whole, not well formed, multipart or under a content coding is withheld. Bodies of other
-    /// types are withheld only when they spell the name of a hidden field.
+    /// of these that is not whole, not well formed or multipart is withheld. Bodies of other types are withheld only when
+    /// they spell the name of a hidden field. Under a content coding any of them is withheld unless it is known to hold none.
     pub(super) fn hide_in_body<'v>(&self, headers: &Headers, body: &'v Body) -> RedactedBody<'v> {
         let bytes: &[u8] = &body.bytes;
         if bytes.is_empty() || !self.has(Kind::BodyField) {
             return RedactedBody::Shown(Cow::Borrowed(bytes));
+        }
+        if is_coded(headers) {
+            return if coded::is_clear(self, headers, body) {
+                RedactedBody::Shown(Cow::Borrowed(bytes))
+            } else {
+                RedactedBody::Withheld
+            };
         }
         let shown = match BodyType::of(headers) {
             BodyType::Form if body.is_whole() => Some(self.hide_in_pairs(Kind::BodyField, bytes)),
@@ -305,22 +327,33 @@ pub(crate) enum BodyType {
 }
 
 impl BodyType {
+    /// Under a content coding nothing is found as the bytes go by.
     pub(crate) fn of(headers: &Headers) -> Self {
+        if is_coded(headers) {
+            Self::Opaque
+        } else {
+            Self::within_codings(headers)
+        }
+    }
+
+    /// The type of what the content codings are of.
+    fn within_codings(headers: &Headers) -> Self {
         let claims = |text: &str| {
             headers
                 .all("content-type")
                 .any(|value| form::contains_ignoring_case(value, text.as_bytes()))
         };
-        let is_encoded = headers
-            .all("content-encoding")
-            .any(|coding| !coding.eq_ignore_ascii_case(b"identity"));
         match (claims(form::CONTENT_TYPE), claims("json"), claims("multipart/")) {
-            (false, false, false) if !is_encoded => Self::Other,
-            (true, false, false) if !is_encoded => Self::Form,
-            (false, true, false) if !is_encoded => Self::Json,
+            (false, false, false) => Self::Other,
+            (true, false, false) => Self::Form,
+            (false, true, false) => Self::Json,
             _ => Self::Opaque,
         }
     }
+}
+
+fn is_coded(headers: &Headers) -> bool {
+    kongtap_content::is_coded(headers.all("content-encoding"))
 }
 
 #[cfg(test)]

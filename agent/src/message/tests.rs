@@ -15,7 +15,7 @@ use crate::gateway::entities::{Consumer, Route, Scope, Service};
 use crate::gateway::snapshot::{ConsumerMatch, CredentialPlace, Resolution, RouteMatch, UnknownRoute};
 use crate::http::exchange::{Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response, Version};
 use crate::http::headers::Headers;
-use crate::message::redact::Redaction;
+use crate::message::redact::{DECODED_BYTES, Redaction};
 use crate::plugin::{Destination, PluginConfig};
 use crate::telemetry::secret::Secret;
 
@@ -164,6 +164,7 @@ pub(crate) fn message_of(
         config: &config(log_body, "http://127.0.0.1/buckets/b/messages"),
         profile,
         redaction,
+        decoded_bytes: DECODED_BYTES,
         wall: WALL,
     })
 }

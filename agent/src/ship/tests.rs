@@ -13,7 +13,7 @@ use super::probe::{ProbeError, probe};
 use super::queue::Queue;
 use super::{ShipHandle, ShipLimits, Shipper, new};
 use crate::clock::WallClock;
-use crate::message::redact::Redaction;
+use crate::message::redact::{DECODED_BYTES, Redaction};
 use crate::message::tests::{config, exchange, nowhere};
 use crate::message::{BuildInput, Message, Profile, build};
 use crate::plugin::Destination;
@@ -39,6 +39,7 @@ fn message(destination: &Destination, bytes: usize) -> Message {
         config: &config,
         profile: Profile::Plugin,
         redaction: &Redaction::Default,
+        decoded_bytes: DECODED_BYTES,
         wall: WallClock { boot_unix_ns: 0 },
     })
 }

@@ -9,13 +9,17 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderMap, StatusCode};
+use kongtap_content::Verdict;
 use serde_json::{Map, Value, json};
 use url::Url;
 use uuid::Uuid;
 
 use super::{Failure, authorize, bucket_key, success};
 use crate::app::App;
+use crate::content::Content;
 use crate::store::filter::{Order, Parameters};
 use crate::store::{Entry, Query};
 
@@ -128,8 +132,11 @@ fn message(entry: &Entry, json: &str, bodies: Bodies) -> Value {
     let mut message: Map<String, Value> = serde_json::from_str(json).unwrap_or_default();
     for half in ["request", "response"] {
         if let Some(Value::Object(half)) = message.get_mut(half) {
-            if bodies == Bodies::Omitted {
-                half.remove("body");
+            match bodies {
+                Bodies::Included => decoded_body(half),
+                Bodies::Omitted => {
+                    half.remove("body");
+                }
             }
             headers_as_arrays(half);
             url_parts(half);
@@ -144,6 +151,47 @@ fn message(entry: &Entry, json: &str, bodies: Bodies) -> Value {
     let warnings: Vec<&str> = entry.warnings.iter().map(|warning| warning.code()).collect();
     message.insert("warnings".to_owned(), json!(warnings));
     Value::Object(message)
+}
+
+/// `body_decoded`, beside a body that is under a content coding or in another charset. The body itself stays as it was posted.
+fn decoded_body(half: &mut Map<String, Value>) {
+    let Some(content) = Content::of(half) else {
+        return;
+    };
+    let text = content.text();
+    let charset = text.as_ref().and_then(|text| text.charset);
+    let is_cut = text.as_ref().is_some_and(|text| text.is_cut);
+    if content.undone.is_empty() && content.verdict == Verdict::Whole && charset.is_none() {
+        return;
+    }
+    let state = match &content.verdict {
+        Verdict::Whole if is_cut => "limited",
+        Verdict::Whole => "whole",
+        Verdict::Truncated => "cut",
+        Verdict::Limited(_) => "limited",
+        Verdict::Damaged { .. } => "damaged",
+        Verdict::Unknown(_) => "unknown_coding",
+    };
+    let codings: Vec<&str> = content.undone.iter().map(|coding| coding.name()).collect();
+    let mut decoded = Map::from_iter([
+        ("state".to_owned(), json!(state)),
+        ("codings".to_owned(), json!(codings)),
+    ]);
+    if let Some(charset) = charset {
+        decoded.insert("charset".to_owned(), json!(charset));
+    }
+    // Without anything undone there is nothing but what `body` says.
+    match text {
+        Some(text) if !codings.is_empty() || charset.is_some() => {
+            decoded.insert("body".to_owned(), json!(text.text));
+        }
+        None if !codings.is_empty() => {
+            decoded.insert("body".to_owned(), json!(BASE64.encode(content.bytes())));
+            decoded.insert("body_encoding".to_owned(), json!("base64"));
+        }
+        Some(_) | None => {}
+    }
+    half.insert("body_decoded".to_owned(), Value::Object(decoded));
 }
 
 fn headers_as_arrays(half: &mut Map<String, Value>) {

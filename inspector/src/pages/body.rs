@@ -1,15 +1,13 @@
 //! A captured body as something to read.
 //!
-//! In: the body as the message holds it, its encoding there, and what its headers say. Out: text or a hex view, and notes on
-//! what was done. Every step is capped. Deliberately absent: rendering. HTML, SVG and images are shown as text or hex.
+//! In: [`Content`]. Out: text or a hex view, and notes on what was done. Every step is capped. Deliberately absent: rendering.
+//! HTML, SVG and images are shown as text or hex.
 
-use std::io::Read;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use kongtap_content::{Limit, Verdict};
 
 use super::json_text;
 use super::text::{Lines, size, visible};
+use crate::content::{Content, DECODED_BYTES};
 
 /// The most of a body that a page shows as text.
 const SHOWN_BYTES: usize = 256 * 1024;
@@ -17,8 +15,8 @@ const SHOWN_BYTES: usize = 256 * 1024;
 const HEX_BYTES: usize = 4 * 1024;
 /// Bytes on a line of the hex view.
 const HEX_LINE: usize = 16;
-/// The most that is made of a compressed body.
-const DECODED_BYTES: u64 = 1 << 20;
+/// The longest name of a coding that is shown.
+const CODING_BYTES: usize = 32;
 
 /// A body, ready for a page.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -29,36 +27,100 @@ pub(crate) struct BodyView {
     pub(crate) text: String,
     /// What was done to it, and what is missing.
     pub(crate) notes: Vec<String>,
-}
-
-/// What the message says about a body.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Captured<'a> {
-    /// `body`.
-    pub(crate) body: &'a str,
-    /// `body_encoding`.
-    pub(crate) encoding: Option<&'a str>,
-    /// The `content-encoding` header, coding after coding.
-    pub(crate) coding: &'a str,
+    /// The bytes as they were sent, in hex, where those are others than what is shown.
+    pub(crate) sent: String,
 }
 
 /// Makes a body readable.
-pub(crate) fn view(captured: Captured<'_>) -> BodyView {
+pub(crate) fn view(content: &Content) -> BodyView {
     let mut notes = Vec::new();
-    let bytes = match captured.encoding {
-        Some("base64") => BASE64.decode(captured.body).unwrap_or_else(|_not_base64| {
-            notes.push("marked base64, but it is not; shown as it came".to_owned());
-            captured.body.as_bytes().to_vec()
-        }),
-        _ => captured.body.as_bytes().to_vec(),
+    if content.is_not_base64 {
+        notes.push("marked base64, but it is not; shown as it came".to_owned());
+    }
+    note_decoding(content, &mut notes);
+    let (kind, text) = match content.text().filter(|text| is_text(&text.text)) {
+        Some(text) => {
+            if let Some(charset) = text.charset {
+                let errors = if text.has_errors {
+                    ", not all of it is that"
+                } else {
+                    ""
+                };
+                notes.push(format!("read as {charset}{errors}"));
+            }
+            if text.is_cut {
+                notes.push(format!("read up to {}", shown_size(DECODED_BYTES)));
+            }
+            as_text(&text.text, &mut notes)
+        }
+        None => as_hex(content.bytes(), &mut notes),
     };
-    let bytes = decoded(bytes, captured.coding, &mut notes);
-    let (kind, text) = match String::from_utf8(bytes) {
-        Ok(text) if is_text(&text) => as_text(&text, &mut notes),
-        Ok(text) => as_hex(text.as_bytes(), &mut notes),
-        Err(error) => as_hex(error.as_bytes(), &mut notes),
+    let sent = if content.undone.is_empty() {
+        String::new()
+    } else {
+        as_hex(&content.sent, &mut Vec::new()).1
     };
-    BodyView { kind, text, notes }
+    BodyView {
+        kind,
+        text,
+        notes,
+        sent,
+    }
+}
+
+/// What was undone, and why not all of it.
+fn note_decoding(content: &Content, notes: &mut Vec<String>) {
+    let undone: Vec<&str> = content.undone.iter().map(|coding| coding.name()).collect();
+    if !undone.is_empty() {
+        notes.push(format!(
+            "decoded from {}, {} as sent",
+            undone.join(" of "),
+            shown_size(content.sent.len())
+        ));
+    }
+    match &content.verdict {
+        Verdict::Whole => {}
+        Verdict::Truncated if undone.is_empty() => {
+            notes.push("too little of it to decode; shown as it was sent".to_owned());
+        }
+        Verdict::Truncated => notes.push("the compressed data breaks off".to_owned()),
+        Verdict::Damaged { coding, .. } if undone.is_empty() => {
+            notes.push(format!(
+                "does not decode as `{}`; shown as it was sent",
+                coding.name()
+            ));
+        }
+        Verdict::Damaged { coding, at } => notes.push(format!(
+            "the compressed data is damaged, about byte {at} of {}",
+            coding.name()
+        )),
+        Verdict::Limited(limit) => {
+            notes.push(format!(
+                "decoding stopped after {}",
+                shown_size(content.bytes().len())
+            ));
+            notes.push(
+                match limit {
+                    Limit::Output => "there is more of it",
+                    Limit::Ratio => "it grows more than a thousandfold",
+                    Limit::Window => "it asks for too large a window",
+                    Limit::Layers => "it is under too many codings",
+                    Limit::Steps => "it takes too much work",
+                }
+                .to_owned(),
+            );
+        }
+        Verdict::Unknown(name) => notes.push(format!(
+            "content coding `{}` is not decoded here; shown as it was sent",
+            visible(&String::from_utf8_lossy(name), CODING_BYTES, Lines::Shown)
+        )),
+    }
+    if content.trailing_bytes > 0 {
+        notes.push(format!(
+            "{} behind the end of the data left out",
+            shown_size(content.trailing_bytes)
+        ));
+    }
 }
 
 /// Mostly printable: a binary format can be valid UTF-8 and still be no text.
@@ -112,82 +174,6 @@ fn as_hex(bytes: &[u8], notes: &mut Vec<String>) -> (&'static str, String) {
     ("hex", out)
 }
 
-/// Undoes content codings, the last applied first (RFC 9110 section 8.4), as far as they are known and the caps allow.
-fn decoded(mut bytes: Vec<u8>, codings: &str, notes: &mut Vec<String>) -> Vec<u8> {
-    let codings: Vec<String> = codings
-        .split(',')
-        .map(|coding| coding.trim().to_ascii_lowercase())
-        .filter(|coding| !coding.is_empty() && coding != "identity")
-        .collect();
-    // Each coding could multiply the size; real messages have one, rarely two.
-    for coding in codings.iter().rev().take(2) {
-        if bytes.is_empty() {
-            break;
-        }
-        let shown = visible(coding, 32, Lines::Shown).into_owned();
-        let decoded = match coding.as_str() {
-            "gzip" | "x-gzip" => inflate(gzip(&bytes)),
-            // RFC 9110 says zlib; some servers send the bare stream.
-            "deflate" => inflate(flate2::read::ZlibDecoder::new(bytes.as_slice()))
-                .or_else(|| inflate(flate2::read::DeflateDecoder::new(bytes.as_slice()))),
-            _ => {
-                notes.push(format!(
-                    "content coding `{shown}` is not decoded here; shown as it was sent"
-                ));
-                break;
-            }
-        };
-        let Some(decoded) = decoded else {
-            notes.push(format!("does not decode as `{shown}`; shown as it was sent"));
-            break;
-        };
-        notes.push(format!(
-            "decoded from {shown}, {} as sent",
-            shown_size(bytes.len())
-        ));
-        match decoded.end {
-            End::Whole => {}
-            End::Capped => notes.push(format!("decoding stopped after {}", size(DECODED_BYTES))),
-            End::Broken => notes.push("the compressed data breaks off".to_owned()),
-        }
-        bytes = decoded.bytes;
-    }
-    bytes
-}
-
-#[expect(clippy::disallowed_types, reason = "`inflate` caps what is read from it")]
-fn gzip(bytes: &[u8]) -> impl Read + '_ {
-    flate2::read::MultiGzDecoder::new(bytes)
-}
-
-struct Inflated {
-    bytes: Vec<u8>,
-    end: End,
-}
-
-enum End {
-    Whole,
-    Capped,
-    Broken,
-}
-
-/// What a decoder gives, up to the cap; `None` when it gives nothing but an error.
-fn inflate(decoder: impl Read) -> Option<Inflated> {
-    let mut bytes = Vec::new();
-    let read = decoder.take(DECODED_BYTES + 1).read_to_end(&mut bytes);
-    let cap = usize::try_from(DECODED_BYTES).unwrap_or(usize::MAX);
-    let end = match read {
-        Ok(_) if bytes.len() > cap => {
-            bytes.truncate(cap);
-            End::Capped
-        }
-        Ok(_) => End::Whole,
-        Err(_) if bytes.is_empty() => return None,
-        Err(_) => End::Broken,
-    };
-    Some(Inflated { bytes, end })
-}
-
 fn shown_size(bytes: usize) -> String {
     size(u64::try_from(bytes).unwrap_or(u64::MAX))
 }
@@ -197,25 +183,32 @@ mod tests {
     use std::io::Write as _;
 
     use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
     use flate2::Compression;
     use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+    use serde_json::{Value, json};
 
-    use super::{BASE64, BodyView, Captured, view};
+    use super::{BodyView, view};
+    use crate::content::Content;
+
+    fn shown(half: &Value) -> BodyView {
+        view(&Content::of(half.as_object().unwrap()).unwrap())
+    }
 
     fn plain(body: &str) -> BodyView {
-        view(Captured {
-            body,
-            encoding: None,
-            coding: "",
-        })
+        shown(&json!({"body": body}))
     }
 
     fn coded(bytes: &[u8], coding: &str) -> BodyView {
-        view(Captured {
-            body: &BASE64.encode(bytes),
-            encoding: Some("base64"),
-            coding,
-        })
+        shown(&json!({
+            "headers": {"content-encoding": coding}, "body": BASE64.encode(bytes), "body_encoding": "base64",
+        }))
+    }
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
     }
 
     #[test]
@@ -242,43 +235,100 @@ mod tests {
     #[test]
     fn compressed_bodies_are_shown_decoded() {
         let text = b"{\"compressed\":true}";
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        gzip.write_all(text).unwrap();
-        let gzip = gzip.finish().unwrap();
         let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
         zlib.write_all(text).unwrap();
         let mut deflate = DeflateEncoder::new(Vec::new(), Compression::fast());
         deflate.write_all(text).unwrap();
-        let mut twice = GzEncoder::new(Vec::new(), Compression::fast());
-        twice.write_all(&gzip).unwrap();
-        for (bytes, coding) in [
-            (&gzip, "gzip"),
-            (&gzip, "X-GZIP"),
-            (&zlib.finish().unwrap(), "deflate"),
-            (&deflate.finish().unwrap(), "deflate"),
-            (&twice.finish().unwrap(), "gzip, gzip"),
+        for (bytes, coding, note) in [
+            (gzip(text), "gzip", "decoded from gzip, "),
+            (gzip(text), "X-GZIP", "decoded from gzip, "),
+            (zlib.finish().unwrap(), "deflate", "decoded from deflate, "),
+            (deflate.finish().unwrap(), "deflate", "decoded from deflate, "),
+            (gzip(&gzip(text)), "gzip, gzip", "decoded from gzip of gzip, "),
+            (BROTLI.to_vec(), "br", "decoded from br, 23 B as sent"),
+            (ZSTD.to_vec(), "zstd", "decoded from zstd, 28 B as sent"),
         ] {
-            let view = coded(bytes, coding);
+            let view = coded(&bytes, coding);
             assert_eq!(
                 (view.kind, view.text.as_str()),
                 ("JSON", "{\n  \"compressed\": true\n}"),
                 "{coding}"
             );
-            assert!(view.notes[0].starts_with("decoded from"), "{:?}", view.notes);
+            assert!(view.notes[0].starts_with(note), "{:?}", view.notes);
+            assert_eq!(view.notes.len(), 1, "{:?}", view.notes);
+            assert!(view.sent.starts_with("00000000  "), "{}", view.sent);
         }
-        assert!(coded(b"abc", "br").notes[0].contains("not decoded"));
-        assert!(coded(b"not gzip", "gzip").notes[0].contains("does not decode"));
-        assert_eq!(coded(b"not gzip", "gzip").text, "not gzip");
+    }
+
+    /// `{"compressed":true}` in one block, as it is.
+    const BROTLI: &[u8] = b"\x0b\x09\x80{\"compressed\":true}\x03";
+    const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x20\x13\x99\0\0{\"compressed\":true}";
+
+    /// The notes on `bytes` under `coding`, together.
+    fn check_notes(bytes: &[u8], coding: &str, text: &str, notes: &str) {
+        let view = coded(bytes, coding);
+        assert_eq!(view.notes.join(" | "), notes, "{coding}");
+        assert_eq!(view.text, text, "{coding}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_compressed_body_is_said() {
+        check_notes(
+            b"abc",
+            "dcb",
+            "abc",
+            "content coding `dcb` is not decoded here; shown as it was sent",
+        );
+        check_notes(
+            b"not gzip",
+            "gzip",
+            "not gzip",
+            "does not decode as `gzip`; shown as it was sent",
+        );
+        check_notes(
+            b"abc",
+            "gzip,gzip,gzip,gzip",
+            "abc",
+            "decoding stopped after 3 B | it is under too many codings",
+        );
+        let whole = gzip(b"hello");
+        let sent = format!("decoded from gzip, {} B as sent", whole.len());
+        let cut = &whole[..whole.len() - 5];
+        let note = format!(
+            "decoded from gzip, {} B as sent | the compressed data breaks off",
+            cut.len()
+        );
+        check_notes(cut, "gzip", "hello", &note);
+        let mut damaged = whole.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        let at = whole.len() - 8;
+        let note = format!("{sent} | the compressed data is damaged, about byte {at} of gzip");
+        check_notes(&damaged, "gzip", "hello", &note);
+        let behind = [&whole, &b"\0\0"[..]].concat();
+        let note = format!(
+            "decoded from gzip, {} B as sent | 2 B behind the end of the data left out",
+            behind.len()
+        );
+        check_notes(&behind, "gzip", "hello", &note);
+    }
+
+    #[test]
+    fn the_charset_is_named() {
+        let view = shown(&json!({
+            "headers": {"content-type": "text/plain; charset=latin1"}, "body": "Y2Fm6Q==", "body_encoding": "base64",
+        }));
+        assert_eq!((view.kind, view.text.as_str()), ("text", "café"));
+        assert_eq!(view.notes, ["read as windows-1252"]);
     }
 
     #[test]
     fn a_bomb_and_a_large_body_are_capped() {
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-        gzip.write_all(&vec![b'a'; 32 << 20]).unwrap();
-        let view = coded(&gzip.finish().unwrap(), "gzip");
+        let view = coded(&gzip(&vec![b'a'; 32 << 20]), "gzip");
         assert!(view.text.len() < 300_000);
         assert!(
-            view.notes.iter().any(|note| note.contains("decoding stopped")),
+            view.notes
+                .iter()
+                .any(|note| note == "decoding stopped after 1.0 MB"),
             "{:?}",
             view.notes
         );
@@ -290,11 +340,7 @@ mod tests {
 
     #[test]
     fn what_is_not_base64_is_shown_as_it_came() {
-        let view = view(Captured {
-            body: "%%%",
-            encoding: Some("base64"),
-            coding: "",
-        });
+        let view = shown(&json!({"body": "%%%", "body_encoding": "base64"}));
         assert_eq!(view.text, "%%%");
         assert_eq!(view.notes.len(), 1);
     }

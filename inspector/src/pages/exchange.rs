@@ -11,12 +11,13 @@ use serde_json::{Map, Value};
 use url::Url;
 use uuid::Uuid;
 
-use super::body::{BodyView, Captured, view};
+use super::body::{BodyView, view};
 use super::row::Row;
 use super::text::{Lines, clock_time, duration, full_time, line, size, visible};
 use super::{html, json_text, problem, store_failed};
 use crate::app::App;
 use crate::clock::UnixMicros;
+use crate::content::Content;
 use crate::message::completeness_marks;
 use crate::store::Entry;
 
@@ -201,18 +202,16 @@ fn facts(entry: &Entry, response: Option<&Map<String, Value>>, kong: Option<&Val
 
 /// Takes a half apart; what is left over is shown as it is.
 fn half(mut half: Map<String, Value>, url: &str) -> Half {
+    let body = Content::of(&half).map_or(BodyPart::Absent, |content| {
+        if content.sent.is_empty() {
+            BodyPart::Empty
+        } else {
+            BodyPart::Shown(view(&content))
+        }
+    });
     let headers = half.remove("headers");
-    let coding = headers.as_ref().map(content_coding).unwrap_or_default();
-    let body = match half.remove("body") {
-        Some(Value::String(body)) if body.is_empty() => BodyPart::Empty,
-        Some(Value::String(body)) => BodyPart::Shown(view(Captured {
-            body: &body,
-            encoding: half.get("body_encoding").and_then(Value::as_str),
-            coding: &coding,
-        })),
-        _ => BodyPart::Absent,
-    };
     for shown in [
+        "body",
         "body_encoding",
         "method",
         "status",
@@ -242,22 +241,6 @@ fn query(url: &str) -> Vec<Line> {
             value: line(&value, VALUE_BYTES),
         })
         .collect()
-}
-
-/// Every `content-encoding` line, joined as RFC 9110 section 5.3 joins field lines.
-fn content_coding(headers: &Value) -> String {
-    let lines = headers.as_object().into_iter().flatten();
-    lines
-        .filter(|(name, _)| name.eq_ignore_ascii_case("content-encoding"))
-        .flat_map(|(_, value)| match value {
-            Value::Array(values) => values.as_slice(),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
-                std::slice::from_ref(value)
-            }
-        })
-        .filter_map(Value::as_str)
-        .collect::<Vec<_>>()
-        .join(",")
 }
 
 /// Headers or form fields: a line for each value.
