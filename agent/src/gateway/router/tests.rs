@@ -84,6 +84,13 @@ fn gateway(version: &str, flavor: &str) -> RouterProfile {
     }
 }
 
+mod differential;
+mod expressions;
+mod spec;
+mod speed;
+mod upstream;
+mod versions;
+
 /// What is expected of both flavours, or `traditional | traditional_compatible`.
 fn check(name: &str, list: &str, request: &str, expected: &str) {
     let (traditional, compatible) = expected.split_once(" | ").unwrap_or((expected, expected));
