@@ -16,6 +16,9 @@ use crate::gateway::entities::{
 use crate::gateway::fields::{Fields, Report};
 use crate::gateway::ids;
 
+#[cfg(test)]
+mod tests;
+
 /// What a plain request gets where only `https` is served.
 const UPGRADE_REQUIRED: u16 = 426;
 /// How many priorities expressions may have.

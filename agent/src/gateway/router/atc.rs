@@ -169,8 +169,8 @@ fn parse(text: &str, schema: &Schema) -> Result<Expression, String> {
 
 /// What is wrong, without the drawing of where: the last line of a parser's error.
 pub(super) fn last_words(error: &str) -> String {
-    let lines = error.lines().map(str::trim).filter(|line| !line.is_empty());
-    let last = lines.last().unwrap_or_default();
+    let mut lines = error.lines().map(str::trim).filter(|line| !line.is_empty());
+    let last = lines.next_back().unwrap_or_default();
     let last = last.trim_start_matches("= ").trim_start_matches("error: ");
     last.to_owned()
 }

@@ -24,7 +24,7 @@ fn routes(list: &str) -> Vec<Arc<Route>> {
 
 /// `GET http://host:port/path name: value; name: value`; the fields `@sni`, `@client` and `@listener` stand for what a
 /// connection knows. Without `@sni` the server name of TLS is not known (`-` is none).
-fn with_facts<T>(request: &str, ask: impl FnOnce(&RequestFacts<'_>) -> T) -> T {
+pub(super) fn with_facts<T>(request: &str, ask: impl FnOnce(&RequestFacts<'_>) -> T) -> T {
     let (method, rest) = request.split_once(' ').expect("a method");
     let (url, fields) = rest.split_once(' ').unwrap_or((rest, ""));
     let (scheme, rest) = url.split_once("://").expect("a scheme");
@@ -77,7 +77,7 @@ fn ask(router: &Router, request: &str) -> String {
 }
 
 /// A gateway of this version and flavour that trusts no proxy.
-fn gateway(version: &str, flavor: &str) -> RouterProfile {
+pub(super) fn gateway(version: &str, flavor: &str) -> RouterProfile {
     RouterProfile {
         client_address: ClientAddress::Peer,
         ..RouterProfile::of(KongVersion::parse(version), Some(flavor))
@@ -86,6 +86,7 @@ fn gateway(version: &str, flavor: &str) -> RouterProfile {
 
 mod differential;
 mod expressions;
+mod recorded;
 mod spec;
 mod speed;
 mod upstream;

@@ -4,7 +4,6 @@
 //! those fields cannot be known [K@3.9 kong/router/fields.lua].
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use atc_router::ast::{Expression, LogicalExpression, Type, Value};
 use atc_router::context::Context;
@@ -128,10 +127,7 @@ impl Used {
                     Some(client) => facts.add(field, Value::Int(i64::from(client.port()))),
                     None => facts.unknown.push("net.src.port"),
                 },
-                "net.dst.ip" => match request.local.ip() {
-                    ip if ip.is_unspecified() => facts.unknown.push("net.dst.ip"),
-                    ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => facts.add(field, Value::IpAddr(ip)),
-                },
+                "net.dst.ip" => facts.add(field, Value::IpAddr(request.local.ip())),
                 "net.dst.port" => {
                     let listener = i64::from(request.local.port());
                     // One that no number holds is no port.
@@ -179,10 +175,10 @@ impl Facts<'_> {
                     self.add(field, Value::String(text(&value)?));
                 }
             }
-        } else if let Some(range) = field.strip_prefix(SEGMENTS) {
-            if let Some(value) = segment(&segments(path?), range) {
-                self.add(field, Value::String(value));
-            }
+        } else if let Some(range) = field.strip_prefix(SEGMENTS)
+            && let Some(value) = segment(&segments(path?), range)
+        {
+            self.add(field, Value::String(value));
         }
         Some(())
     }

@@ -31,7 +31,7 @@ fn written(number: usize, shape: &Shape, order: &[usize], has_wildcard: bool) ->
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn both_engines_find_the_same_route(

@@ -234,13 +234,13 @@ fn report(route: &Route, entries: &[Entry], warnings: &mut Vec<SnapshotWarning>)
         terms::warn(route, &what, warnings);
     }
     let paths = entries.iter().flat_map(|entry| &entry.paths);
-    let in_paths = paths.filter_map(|path| match path {
+    let mut in_paths = paths.filter_map(|path| match path {
         PathTerm::Regex { pattern, .. } => pattern.missing(),
         PathTerm::Prefix(_) => None,
     });
     let headers = entries.first().into_iter().flat_map(|entry| &entry.headers);
-    let in_headers = headers.filter_map(|header| header.pattern.as_ref()?.missing());
-    for (what, missing) in [("paths", in_paths.last()), ("headers", in_headers.last())] {
+    let mut in_headers = headers.filter_map(|header| header.pattern.as_ref()?.missing());
+    for (what, missing) in [("paths", in_paths.next()), ("headers", in_headers.next())] {
         if let Some(missing) = missing {
             let what = format!(
                 "has a regular expression in `{what}` that is not evaluated ({missing}): {UNKNOWN_FOR}"
@@ -388,7 +388,7 @@ impl PathTerm {
                     let found = taken.map_or(PathMatch::Unbounded, |text| PathMatch::Text(text.to_vec()));
                     (Verdict::Yes, found)
                 }
-                other => (other, PathMatch::None),
+                verdict @ (Verdict::No | Verdict::Perhaps) => (verdict, PathMatch::None),
             },
         }
     }
