@@ -137,18 +137,31 @@ impl AdminApi {
         let mut budget = MAX_READING_BYTES;
         let services = self.collection("services", &mut budget).await?;
         let routes = self.collection("routes", &mut budget).await?;
+        let version = KongVersion::parse(&facts.version);
+        let apis = if version.is_some_and(|version| version.major == 0) {
+            self.collection("apis", &mut budget).await?
+        } else {
+            Items::new()
+        };
         let consumers = self.collection("consumers", &mut budget).await?;
         let plugins = self.collection("plugins", &mut budget).await?;
-        let contents = serde_json::to_vec(&[&services, &routes, &consumers, &plugins]).unwrap_or_default();
-        let version = KongVersion::parse(&facts.version);
-        let profile = RouterProfile::of(version, facts.router_flavor.as_deref());
+        let contents =
+            serde_json::to_vec(&[&services, &routes, &apis, &consumers, &plugins]).unwrap_or_default();
+        let profile = RouterProfile {
+            client_address: facts.client_address,
+            ..RouterProfile::of(version, facts.router_flavor.as_deref())
+        };
         let mark = if version.is_some_and(|version| version.major < 3) {
             RegexMark::AnyOddCharacter
         } else {
             RegexMark::Tilde
         };
         let mut report = Report::new(self.base.as_str());
-        let entities = entities_of([&services, &routes, &consumers, &plugins], mark, &mut report);
+        let entities = entities_of(
+            [&services, &routes, &apis, &consumers, &plugins],
+            mark,
+            &mut report,
+        );
         report.finish(()).map_err(|mistakes| SourceError::Malformed {
             url: self.base.to_string(),
             what: format!("an entity cannot be understood\n{mistakes}"),
@@ -284,7 +297,7 @@ fn offset_of(page: &Map<String, Value>) -> Option<String> {
 
 /// References in the Admin API are ids; one whose entity is missing (it was removed between two pages) stays as it is.
 fn entities_of(
-    [services, routes, consumers, plugins]: [&Items; 4],
+    [services, routes, apis, consumers, plugins]: [&Items; 5],
     mark: RegexMark,
     report: &mut Report,
 ) -> Entities {
@@ -299,6 +312,9 @@ fn entities_of(
         let mut form = forms::route(fields, "", mark, report);
         form.route.service_id = id(form.service);
         entities.routes.push(form.route);
+    });
+    each("apis", apis, report, |fields, report| {
+        entities.routes.push(forms::api(fields, report));
     });
     each("consumers", consumers, report, |fields, report| {
         entities.consumers.push(forms::consumer(fields, report));

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// Its id; derived from its name when a declarative file gives none.
     pub id: Arc<str>,
@@ -13,9 +13,24 @@ pub struct Service {
     pub name: Option<Arc<str>>,
     /// `false` takes its routes out of the router.
     pub enabled: bool,
+    /// Where it is.
+    pub upstream: Upstream,
 }
 
-/// A Route.
+/// Where a Service, or an API of 0.13, is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Upstream {
+    /// `http`, `https`, `grpc`, …
+    pub protocol: Option<String>,
+    /// A name or an address.
+    pub host: Option<String>,
+    /// Its port.
+    pub port: Option<u16>,
+    /// What request paths are appended to.
+    pub path: Option<String>,
+}
+
+/// A Route, or an API of 0.13, which is one with its own upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Its id; derived from its name when a declarative file gives none.
@@ -30,6 +45,8 @@ pub struct Route {
     pub protocols: Vec<String>,
     /// Hosts, possibly with a port or a `*` at one end.
     pub hosts: Vec<String>,
+    /// Whether `hosts` was written down as an empty list, which Kong ranks as a list of plain hosts.
+    pub has_empty_hosts: bool,
     /// Prefixes, or `~` and a regular expression.
     pub paths: Vec<String>,
     /// Methods.
@@ -38,16 +55,101 @@ pub struct Route {
     pub headers: BTreeMap<String, Vec<String>>,
     /// TLS server names.
     pub snis: Vec<String>,
-    /// Whether `sources` or `destinations` restrict it.
-    pub restricts_addresses: bool,
+    /// Addresses of clients.
+    pub sources: Vec<Endpoint>,
+    /// Addresses of listeners.
+    pub destinations: Vec<Endpoint>,
     /// An expression of the `expressions` router flavour.
     pub expression: Option<String>,
+    /// Order among expressions: 0 to 2⁴⁶ - 1.
+    pub priority: u64,
     /// Order among regular expressions.
     pub regex_priority: i64,
     /// Unix seconds; the older route wins a tie in the `traditional` flavour.
     pub created_at: Option<i64>,
     /// Whether the matched prefix is taken off towards the upstream.
     pub strip_path: bool,
+    /// How the rest is joined to the Service's path; `None` for the version's default.
+    pub path_handling: Option<PathHandling>,
+    /// Whether the upstream gets the client's `Host`.
+    pub preserve_host: bool,
+    /// What a plain request gets where only `https` is served: 426, or a redirect.
+    pub https_redirect_status_code: u16,
+    /// Whether the request is read before it is sent on.
+    pub request_buffering: bool,
+    /// Whether the answer is read before it is sent on.
+    pub response_buffering: bool,
+    /// For an API of 0.13: what only APIs have.
+    pub api: Option<Api>,
+}
+
+impl Default for Route {
+    /// Kong's defaults; matches nothing.
+    fn default() -> Self {
+        Self {
+            id: Arc::default(),
+            id_is_known: false,
+            name: None,
+            service_id: None,
+            protocols: vec!["http".to_owned(), "https".to_owned()],
+            hosts: Vec::new(),
+            has_empty_hosts: false,
+            paths: Vec::new(),
+            methods: Vec::new(),
+            headers: BTreeMap::new(),
+            snis: Vec::new(),
+            sources: Vec::new(),
+            destinations: Vec::new(),
+            expression: None,
+            priority: 0,
+            regex_priority: 0,
+            created_at: None,
+            strip_path: true,
+            path_handling: None,
+            preserve_host: false,
+            https_redirect_status_code: 426,
+            request_buffering: true,
+            response_buffering: true,
+            api: None,
+        }
+    }
+}
+
+impl Route {
+    /// Whether it has a protocol.
+    #[must_use]
+    pub fn serves(&self, protocol: &str) -> bool {
+        self.protocols.iter().any(|own| own == protocol)
+    }
+}
+
+/// An address, a port, or both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// An address or a network.
+    pub ip: Option<String>,
+    /// A port.
+    pub port: Option<u16>,
+}
+
+/// Kong's `path_handling`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PathHandling {
+    /// Joined by exactly one slash.
+    V0,
+    /// Joined as they are.
+    V1,
+}
+
+/// What an API of 0.13 has and a Route has not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Api {
+    /// Where it is: `upstream_url`.
+    pub upstream: Upstream,
+    /// Plain requests get a 426.
+    pub https_only: bool,
+    /// Unless a proxy in front, if it is trusted, says that it was asked by TLS.
+    pub http_if_terminated: bool,
 }
 
 /// A Consumer.
@@ -66,7 +168,7 @@ pub struct Consumer {
 /// The scope of a plugin configuration: ids of the entities it is bound to, all of which must be the exchange's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Scope {
-    /// Bound to this route.
+    /// Bound to this route, or to this API of 0.13.
     pub route_id: Option<Arc<str>>,
     /// Bound to this service.
     pub service_id: Option<Arc<str>>,
@@ -140,7 +242,7 @@ impl Reference {
 pub struct Entities {
     /// Services.
     pub services: Vec<Service>,
-    /// Routes.
+    /// Routes, and the APIs of 0.13.
     pub routes: Vec<Route>,
     /// Consumers.
     pub consumers: Vec<Consumer>,

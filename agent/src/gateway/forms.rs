@@ -1,6 +1,6 @@
 //! One entity from Kong's own form of it, which declarative files and the Admin API share.
 //!
-//! In: [`Fields`]. Out: Service, Route, Consumer, Plugin, with mistakes reported. Unknown fields are Kong's business and are
+//! In: [`Fields`]. Out: Service, Route, API, Consumer, Plugin, with mistakes reported. Unknown fields are Kong's business and are
 //! passed over. Deliberately absent: nesting and references between files (that is `declarative`).
 
 use std::collections::BTreeMap;
@@ -8,9 +8,21 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::gateway::entities::{Consumer, Plugin, Reference, Route, Scope, Service};
+use url::Url;
+
+use crate::gateway::entities::{
+    Api, Consumer, Endpoint, PathHandling, Plugin, Reference, Route, Scope, Service, Upstream,
+};
 use crate::gateway::fields::{Fields, Report};
 use crate::gateway::ids;
+
+#[cfg(test)]
+mod tests;
+
+/// What a plain request gets where only `https` is served.
+const UPGRADE_REQUIRED: u16 = 426;
+/// How many priorities expressions may have.
+const PRIORITIES: u64 = 1 << 46;
 
 /// How a path says that it is a regular expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +63,7 @@ pub fn service(fields: &Fields<'_>, report: &mut Report) -> Service {
         id,
         name: name.map(Arc::from),
         enabled: fields.boolean("enabled", report).unwrap_or(true),
+        upstream: upstream(fields, "url", report),
     }
 }
 
@@ -62,26 +75,65 @@ pub fn route(fields: &Fields<'_>, parent: &str, mark: RegexMark, report: &mut Re
     if protocols.is_empty() {
         protocols = vec!["http".to_owned(), "https".to_owned()];
     }
+    let is_grpc = protocols.iter().any(|protocol| protocol.starts_with("grpc"));
+    let hosts = fields.strings("hosts", report);
     let route = Route {
         id,
         id_is_known,
         name: name.map(Arc::from),
         service_id: None,
         protocols,
-        hosts: fields.strings("hosts", report),
-        paths: paths(fields, mark, report),
+        has_empty_hosts: hosts.is_empty() && fields.get("hosts").is_some(),
+        hosts,
+        paths: paths(fields, "paths", mark, report),
         methods: fields.strings("methods", report),
         headers: headers(fields, report),
         snis: fields.strings("snis", report),
-        restricts_addresses: has_items(fields, "sources") || has_items(fields, "destinations"),
+        sources: endpoints(fields, "sources", report),
+        destinations: endpoints(fields, "destinations", report),
         expression: fields.string("expression", report).map(str::to_owned),
+        priority: priority(fields, report),
         regex_priority: fields.integer("regex_priority", report).unwrap_or(0),
         created_at: fields.integer("created_at", report),
-        strip_path: fields.boolean("strip_path", report).unwrap_or(true),
+        // Kong takes nothing off the path of a gRPC method.
+        strip_path: fields.boolean("strip_path", report).unwrap_or(!is_grpc),
+        path_handling: path_handling(fields, report),
+        preserve_host: fields.boolean("preserve_host", report).unwrap_or(false),
+        https_redirect_status_code: fields
+            .integer("https_redirect_status_code", report)
+            .and_then(|status| u16::try_from(status).ok())
+            .unwrap_or(UPGRADE_REQUIRED),
+        request_buffering: fields.boolean("request_buffering", report).unwrap_or(true),
+        response_buffering: fields.boolean("response_buffering", report).unwrap_or(true),
+        api: None,
     };
     RouteForm {
         route,
         service: fields.reference("service", report),
+    }
+}
+
+/// An API, which Kong had until 0.14: a Route with an upstream of its own. Its names for things are older; APIs without a
+/// list in some field have `{}` or nothing there [Kong 0.13.1 kong/dao/schemas/apis.lua].
+pub fn api(fields: &Fields<'_>, report: &mut Report) -> Route {
+    let name = fields.string("name", report);
+    let (id, id_is_known) = identify("apis", "", name, fields, report);
+    Route {
+        id,
+        id_is_known,
+        name: name.map(Arc::from),
+        hosts: fields.strings("hosts", report),
+        paths: paths(fields, "uris", RegexMark::AnyOddCharacter, report),
+        methods: fields.strings("methods", report),
+        created_at: fields.integer("created_at", report),
+        strip_path: fields.boolean("strip_uri", report).unwrap_or(true),
+        preserve_host: fields.boolean("preserve_host", report).unwrap_or(false),
+        api: Some(Api {
+            upstream: upstream(fields, "upstream_url", report),
+            https_only: fields.boolean("https_only", report).unwrap_or(false),
+            http_if_terminated: fields.boolean("http_if_terminated", report).unwrap_or(false),
+        }),
+        ..Route::default()
     }
 }
 
@@ -118,7 +170,7 @@ pub fn plugin(fields: &Fields<'_>, report: &mut Report) -> Option<PluginForm> {
             place: format!("{}: {}", report.origin(), fields.path),
         },
         service: parent(fields, "service", report),
-        route: parent(fields, "route", report),
+        route: parent(fields, "route", report).or_else(|| parent(fields, "api", report)),
         consumer: parent(fields, "consumer", report),
     };
     fields.get("consumer_group").is_none().then_some(form)
@@ -156,11 +208,11 @@ fn identify(
     (ids::of_content(kind, parent, &content), false)
 }
 
-fn paths(fields: &Fields<'_>, mark: RegexMark, report: &mut Report) -> Vec<String> {
-    let paths = fields.strings("paths", report);
+fn paths(fields: &Fields<'_>, name: &str, mark: RegexMark, report: &mut Report) -> Vec<String> {
+    let paths = fields.strings(name, report);
     for (index, path) in paths.iter().enumerate() {
         if !path.starts_with('/') && !path.starts_with('~') {
-            let place = format!("{}[{index}]", fields.path_of("paths"));
+            let place = format!("{}[{index}]", fields.path_of(name));
             report.wrong(
                 &place,
                 format!("`{path}` must begin with `/`, or with `~/` for a regular expression"),
@@ -202,8 +254,74 @@ fn headers(fields: &Fields<'_>, report: &mut Report) -> BTreeMap<String, Vec<Str
         .collect()
 }
 
-fn has_items(fields: &Fields<'_>, name: &str) -> bool {
-    fields
-        .get(name)
-        .is_some_and(|value| value.as_array().is_none_or(|items| !items.is_empty()))
+fn endpoints(fields: &Fields<'_>, name: &str, report: &mut Report) -> Vec<Endpoint> {
+    let mut endpoints = Vec::new();
+    for fields in fields.objects(name, report) {
+        let port = fields.integer("port", report);
+        endpoints.push(Endpoint {
+            ip: fields.string("ip", report).map(str::to_owned),
+            port: port.and_then(|port| u16::try_from(port).ok()),
+        });
+    }
+    endpoints
+}
+
+fn priority(fields: &Fields<'_>, report: &mut Report) -> u64 {
+    let Some(priority) = fields.integer("priority", report) else {
+        return 0;
+    };
+    let in_range = u64::try_from(priority)
+        .ok()
+        .filter(|priority| *priority < PRIORITIES);
+    in_range.unwrap_or_else(|| {
+        report.wrong(
+            &fields.path_of("priority"),
+            "must be from 0 to 70368744177663 (2^46 - 1)",
+        );
+        0
+    })
+}
+
+fn path_handling(fields: &Fields<'_>, report: &mut Report) -> Option<PathHandling> {
+    match fields.string("path_handling", report)? {
+        "v0" => Some(PathHandling::V0),
+        "v1" => Some(PathHandling::V1),
+        other => {
+            let text = format!("must be \"v0\" or \"v1\", not `{other}`");
+            report.wrong(&fields.path_of("path_handling"), text);
+            None
+        }
+    }
+}
+
+/// Protocol, host, port and path, in fields of their own or in one address, which wins as it does in Kong.
+fn upstream(fields: &Fields<'_>, url: &str, report: &mut Report) -> Upstream {
+    let port = fields.integer("port", report);
+    let apart = Upstream {
+        protocol: fields.string("protocol", report).map(str::to_owned),
+        host: fields.string("host", report).map(str::to_owned),
+        port: port.and_then(|port| u16::try_from(port).ok()),
+        path: fields.string("path", report).map(str::to_owned),
+    };
+    let Some(text) = fields.string(url, report) else {
+        return apart;
+    };
+    let Ok(parsed) = Url::parse(text) else {
+        let advice = format!("`{text}` is not an address such as http://example.test/path");
+        report.wrong(&fields.path_of(url), advice);
+        return apart;
+    };
+    Upstream {
+        protocol: Some(parsed.scheme().to_owned()),
+        host: parsed.host_str().map(str::to_owned),
+        port: parsed.port(),
+        path: written_path(text).map(str::to_owned),
+    }
+}
+
+/// The path of an address, if it was written: a parser would add a `/`.
+fn written_path(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let path = rest.find('/').and_then(|at| rest.get(at..))?;
+    path.split(['?', '#']).next()
 }

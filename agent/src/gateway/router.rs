@@ -1,52 +1,80 @@
 //! Which Route a request takes, as Kong's own router decides it.
 //!
-//! In: the routes of one reading and a request's facts. Out: the one route, none, or why it cannot be said: three-valued
-//! all the way, so that what is not evaluated (server names, addresses, expressions, look-around) never yields a wrong
-//! route. Rules: K@3.9 kong/router/{traditional,transform}.lua. Deliberately absent: what the gateway then does with the
-//! match (redirects for `https` routes, upstream addresses).
+//! In: the routes of one reading, the gateway's router profile, a request's facts. Out: the one route with what it matched, none,
+//! or why it cannot be said: three-valued all the way, so that what is not known (a server name, an address behind proxies,
+//! a regular expression that only PCRE has) never yields a wrong route. What the gateway does with the match is in `upstream`.
 
 use std::sync::Arc;
 
-use crate::gateway::entities::Route;
+use crate::gateway::entities::{Route, Service};
 use crate::gateway::snapshot::{RouteMatch, SnapshotWarning, UnknownRoute};
 
-mod compatible;
+mod atc;
 mod path;
 mod profile;
 mod request;
 mod terms;
 mod traditional;
+mod upstream;
 
 #[cfg(test)]
 mod tests;
 
 pub use path::normalise;
-pub use profile::{KongVersion, PathRules, RouterFlavor, RouterProfile};
-pub use request::RequestFacts;
+pub use profile::{ClientAddress, KongVersion, RouterFlavor, RouterProfile};
+pub use request::{RequestFacts, ServerName};
+pub use upstream::{Approach, PathMatch, Refusal, refusal};
 
 /// The routes of one reading, ready to match.
 #[derive(Debug)]
 pub struct Router {
     engine: Engine,
-    paths: PathRules,
+    /// 0.13 and 0.14 ask their APIs when no route matches.
+    apis: Option<traditional::Engine>,
+    profile: RouterProfile,
 }
 
 #[derive(Debug)]
 enum Engine {
     Traditional(traditional::Engine),
-    Compatible(compatible::Engine),
+    Atc(atc::Engine),
 }
 
-/// The outcome of a match, with what it matched on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A route and how it matched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matched<'a> {
+    /// The route.
+    pub route: &'a Arc<Route>,
+    /// What of the path it matched.
+    pub path: PathMatch,
+    /// The request's path, normalised as the gateway does it.
+    pub request_path: Vec<u8>,
+}
+
+impl<'a> Matched<'a> {
+    fn new(route: &'a Arc<Route>, path: PathMatch, request: &request::Prepared<'_>) -> Self {
+        Self {
+            route,
+            path,
+            request_path: request.path.to_vec(),
+        }
+    }
+
+    /// What the gateway takes off the path, and says so in `X-Forwarded-Prefix`.
+    #[must_use]
+    pub fn stripped(&self) -> Option<&[u8]> {
+        match &self.path {
+            PathMatch::Text(text) if self.route.strip_path && text != b"/" => Some(text),
+            PathMatch::Text(_) | PathMatch::None | PathMatch::Unbounded => None,
+        }
+    }
+}
+
+/// The outcome of a match.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found<'a> {
     /// This route.
-    Route {
-        /// The route.
-        route: &'a Arc<Route>,
-        /// The path prefix that matched, when it was one (normalised; not a regular expression).
-        prefix: Option<&'a [u8]>,
-    },
+    Route(Matched<'a>),
     /// No route.
     Nothing,
     /// It cannot be said.
@@ -59,18 +87,22 @@ impl Router {
     #[must_use]
     pub fn build(routes: &[Arc<Route>], profile: &RouterProfile) -> (Self, Vec<SnapshotWarning>) {
         let mut warnings = Vec::new();
-        let http: Vec<_> = routes.iter().filter(|route| !is_stream(route)).cloned().collect();
+        let http = routes.iter().filter(|route| !is_stream(route)).cloned();
+        let (apis, http): (Vec<_>, Vec<_>) = http.partition(|route| route.api.is_some());
         let engine = match profile.flavor {
             RouterFlavor::Traditional => {
-                Engine::Traditional(traditional::Engine::build(&http, profile.paths, &mut warnings))
+                Engine::Traditional(traditional::Engine::build(&http, profile.era(), &mut warnings))
             }
             RouterFlavor::TraditionalCompatible | RouterFlavor::Expressions => {
-                Engine::Compatible(compatible::Engine::build(&http, &mut warnings))
+                Engine::Atc(atc::Engine::build(&http, profile, &mut warnings))
             }
         };
+        let apis =
+            (!apis.is_empty()).then(|| traditional::Engine::build(&apis, profile.era(), &mut warnings));
         let router = Self {
             engine,
-            paths: profile.paths,
+            apis,
+            profile: *profile,
         };
         (router, warnings)
     }
@@ -79,20 +111,40 @@ impl Router {
     #[must_use]
     pub fn route(&self, request: &RequestFacts<'_>) -> RouteMatch {
         match self.find(request) {
-            Found::Route { route, .. } => RouteMatch::Matched(Arc::clone(route)),
+            Found::Route(matched) => RouteMatch::Matched(Arc::clone(matched.route)),
             Found::Nothing => RouteMatch::NoRoute,
             Found::Unknown(why) => RouteMatch::Unknown(why),
         }
     }
 
-    /// The same, with the prefix that matched.
+    /// The same, with what it matched.
     #[must_use]
     pub fn find(&self, request: &RequestFacts<'_>) -> Found<'_> {
-        let prepared = request::Prepared::new(request, self.paths);
-        match &self.engine {
+        let prepared = request::Prepared::new(request, &self.profile);
+        let found = match &self.engine {
             Engine::Traditional(engine) => engine.find(&prepared),
-            Engine::Compatible(engine) => engine.find(&prepared),
+            Engine::Atc(engine) => engine.find(&prepared),
+        };
+        match (found, &self.apis) {
+            (Found::Nothing, Some(apis)) => apis.find(&prepared),
+            (found, _) => found,
         }
+    }
+
+    /// The path that a matched request has on the upstream leg, without its query and as normalised: bytes that the
+    /// gateway escapes again on sending are not escaped here. `service` is the route's.
+    #[must_use]
+    pub fn upstream_path(&self, matched: &Matched<'_>, service: Option<&Service>) -> Vec<u8> {
+        let of_api = matched.route.api.as_ref().map(|api| &api.upstream);
+        let upstream = of_api.or_else(|| service.map(|service| &service.upstream));
+        let base = upstream.and_then(|upstream| upstream.path.as_deref());
+        upstream::upstream_path(
+            matched.route,
+            base,
+            &matched.request_path,
+            &matched.path,
+            &self.profile,
+        )
     }
 }
 

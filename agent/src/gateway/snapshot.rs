@@ -186,7 +186,7 @@ impl Snapshot {
     #[must_use]
     pub fn resolve(&self, joined: &JoinedExchange) -> Resolution {
         let (route, why_unknown) = match self.find(joined) {
-            Found::Route { route, .. } => (Some(route), None),
+            Found::Route(matched) => (Some(matched.route), None),
             Found::Nothing => (None, None),
             Found::Unknown(why) => (None, Some(why)),
         };

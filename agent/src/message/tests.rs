@@ -449,22 +449,12 @@ fn the_extended_profile_names_everything() {
             id_is_known: true,
             name: Some(id("r")),
             service_id: Some(id("s-id")),
-            protocols: Vec::new(),
-            hosts: Vec::new(),
-            paths: Vec::new(),
-            methods: Vec::new(),
-            headers: std::collections::BTreeMap::new(),
-            snis: Vec::new(),
-            restricts_addresses: false,
-            expression: None,
-            regex_priority: 0,
-            created_at: None,
-            strip_path: true,
+            ..Route::default()
         })),
         service: Some(Arc::new(Service {
             id: id("s-id"),
-            name: None,
             enabled: true,
+            ..Service::default()
         })),
         consumer: ConsumerMatch::Known(Arc::new(Consumer {
             id: id("c-id"),

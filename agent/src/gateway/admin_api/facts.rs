@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
+use crate::gateway::router::ClientAddress;
+
 /// The hash of an empty DB-less gateway.
 const EMPTY_HASH: &str = "00000000000000000000000000000000";
 
@@ -38,6 +40,9 @@ pub struct GatewayFacts {
     pub status_listeners: Vec<Listener>,
     /// A DB-less gateway's hash of its configuration.
     pub configuration_hash: Option<String>,
+    /// Whether it may take a client's word for the client's address (`trusted_ips`).
+    #[serde(skip)]
+    pub client_address: ClientAddress,
 }
 
 /// An address that a gateway listens on.
@@ -77,7 +82,24 @@ impl GatewayFacts {
             admin_listeners: listeners(configuration, "admin_listeners"),
             status_listeners: listeners(configuration, "status_listeners"),
             configuration_hash: None,
+            client_address: client_address(configuration),
         })
+    }
+}
+
+/// Nobody is believed where nobody is trusted. (A listener with the PROXY protocol is not captured.)
+fn client_address(configuration: &Map<String, Value>) -> ClientAddress {
+    let trusted = configuration.get("trusted_ips");
+    let is_nobody = trusted.is_some_and(|trusted| match trusted {
+        Value::Array(items) => items.is_empty(),
+        // Lua's JSON has `{}` for an empty list.
+        Value::Object(map) => map.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    });
+    if is_nobody {
+        ClientAddress::Peer
+    } else {
+        ClientAddress::Unknown
     }
 }
 

@@ -25,6 +25,43 @@ pub fn normalise(path: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// Bytes that mean something in a regular expression and are not reserved.
+const META: &[u8] = b".^-{}\\|";
+
+/// Decodes a regular expression of Kong 2.4 to 2.8 (kong/router.lua normalize_regex): what was encoded is taken literally.
+pub(super) fn normalise_regex(regex: &str) -> String {
+    let mut out = String::with_capacity(regex.len());
+    let mut rest = regex;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        let digits = after
+            .get(..2)
+            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte.zip(digits) {
+            Some((byte, _)) if byte.is_ascii() && !RESERVED.contains(&byte) => {
+                if META.contains(&byte) {
+                    out.push('\\');
+                }
+                out.push(char::from(byte));
+            }
+            // Half of a longer character: as PCRE sees bytes, so does the class of one.
+            Some((byte, _)) if !byte.is_ascii() => out.push_str(&format!("\\x{byte:02x}")),
+            Some((_, digits)) => {
+                out.push('%');
+                out.push_str(&digits.to_ascii_uppercase());
+            }
+            None => out.push('%'),
+        }
+        rest = match digits {
+            Some(_) => after.get(2..).unwrap_or_default(),
+            None => after,
+        };
+    }
+    out.push_str(rest);
+    out
+}
+
 fn decode(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -94,7 +131,7 @@ fn resolve(path: &[u8]) -> Vec<u8> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::normalise;
+    use super::{normalise, normalise_regex};
 
     #[test]
     fn paths_are_normalised_as_the_gateway_does() {
@@ -123,6 +160,21 @@ mod tests {
         ] {
             let got = normalise(sent.as_bytes());
             assert_eq!(String::from_utf8_lossy(&got), normal, "{sent}");
+        }
+    }
+
+    #[test]
+    fn regular_expressions_are_decoded_as_2_4_does() {
+        for (written, decoded) in [
+            ("/a%20b", "/a b"),
+            ("/a%2eb", "/a\\.b"),
+            ("/a%2fb", "/a%2Fb"),
+            ("/%c3%a4", "/\\xc3\\xa4"),
+            ("/100%", "/100%"),
+            ("/%zz%2", "/%zz%2"),
+            ("/%7B1%7d", "/\\{1\\}"),
+        ] {
+            assert_eq!(normalise_regex(written), decoded, "{written}");
         }
     }
 

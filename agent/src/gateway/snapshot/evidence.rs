@@ -5,7 +5,7 @@
 //! Sources: reference headers of K@3.9 runloop/handler.lua; X-Kong-Response-Latency is there since 1.4.
 
 use crate::correlate::JoinedExchange;
-use crate::gateway::router::{Found, normalise};
+use crate::gateway::router::{Found, Matched, PathMatch, normalise};
 use crate::http::exchange::Response;
 
 /// What Kong answers when no route matches: 3.x, 1.x to 2.x, before.
@@ -21,9 +21,7 @@ const STATUSES_OF_ROUTES: [u16; 5] = [401, 403, 426, 429, 200];
 /// Whether the exchange shows that `found` is not what the gateway found.
 pub(super) fn contradicts(found: &Found<'_>, joined: &JoinedExchange) -> bool {
     match found {
-        Found::Route { route, prefix } => {
-            says_no_route(joined) || strips_otherwise(joined, route.strip_path.then_some(*prefix))
-        }
+        Found::Route(matched) => says_no_route(joined) || strips_otherwise(joined, matched),
         Found::Nothing => shows_a_route(joined),
         Found::Unknown(_) => false,
     }
@@ -55,9 +53,8 @@ fn is_proxied(response: &Response) -> bool {
     response.headers.contains("x-kong-upstream-latency")
 }
 
-/// Whether the upstream leg names another stripped prefix. `expected` is absent when the route strips nothing, and its inside
-/// when it strips what a regular expression matched.
-fn strips_otherwise(joined: &JoinedExchange, expected: Option<Option<&[u8]>>) -> bool {
+/// Whether the upstream leg names another stripped prefix.
+fn strips_otherwise(joined: &JoinedExchange, matched: &Matched<'_>) -> bool {
     const NAME: &str = "x-forwarded-prefix";
     let sent = joined.upstream.last().and_then(|leg| leg.request.as_ref());
     let own = joined.client.request.as_ref();
@@ -68,9 +65,9 @@ fn strips_otherwise(joined: &JoinedExchange, expected: Option<Option<&[u8]>>) ->
     if own.is_some_and(|request| request.headers.contains(NAME)) {
         return false;
     }
-    match expected {
-        Some(Some(expected)) => normalise(prefix) != normalise(expected),
-        Some(None) => false,
-        None => true,
+    match (matched.stripped(), &matched.path) {
+        (Some(expected), _) => normalise(prefix) != normalise(expected),
+        (None, PathMatch::Unbounded) => !matched.route.strip_path,
+        (None, PathMatch::None | PathMatch::Text(_)) => true,
     }
 }

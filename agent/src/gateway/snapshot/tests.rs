@@ -495,7 +495,7 @@ fn credentials_are_those_of_the_plugins_in_force() {
     );
     assert_eq!(places(SMALL, "/o"), "");
     let jwt = "{_format_version: '3.0', routes: [{name: r, paths: [/r], plugins: [{name: jwt, config: {cookie_names: [c]}}]}, \
-               {name: l, paths: ['~/(?=l)']}], plugins: [{name: basic-auth}, {name: jwt, config: {header_names: [X-J]}}]}";
+               {name: l, paths: [/r], sources: [{ip: 127.0.0.1}]}], plugins: [{name: basic-auth}, {name: jwt, config: {header_names: [X-J]}}]}";
     let look = "{_format_version: '3.0', plugins: [{name: basic-auth}]}";
     assert_eq!(
         places(look, "/x"),
