@@ -1,16 +1,20 @@
 //! The table as the ring feeds it: opens, chunks by position (some of which never arrive), ends and closes. Cases by theme in the
 //! files beside; here is what feeds them.
 
+mod bounds;
+mod conversation;
 mod holes;
+mod http2_conversation;
 mod left;
 mod lifecycle;
 mod losses;
+mod properties;
 mod protocols;
 
 use bytes::Bytes;
 use kongtap_common::record::ConnId;
 
-use super::{ConnLimits, ConnTable};
+use super::{ConnLimits, ConnTable, ReorderLimits};
 use crate::capture::event::{
     CaptureEvent, ConnClose, ConnEnd, ConnOpen, DataChunk, Direction, KernelTime, Skip, StreamEnds,
 };
@@ -160,7 +164,10 @@ impl Feed {
     }
 
     #[track_caller]
-    fn expect(&self, expected: &[(Leg, Option<&str>, Option<u16>, Outcome)]) {
+    fn expect(&mut self, expected: &[(Leg, Option<&str>, Option<u16>, Outcome)]) {
+        // Nothing that is missing comes any more.
+        let later = KernelTime(self.now).plus_ns(ReorderLimits::default().age_ns + 1);
+        self.table.sweep(later, &mut self.out);
         let seen: Vec<_> = self
             .out
             .iter()

@@ -1,6 +1,7 @@
 //! Bytes that are lost.
 
-use super::{GET, IN, OK, OUT, feed};
+use super::{Feed, GET, IN, OK, OUT, feed};
+use crate::conn::ConnLimits;
 use crate::http::exchange::{Leg, Outcome};
 
 #[test]
@@ -125,4 +126,66 @@ fn a_lost_tail_shows_when_the_connection_closes() {
         (Leg::Downstream, Some("/a"), Some(200), Outcome::Complete),
         (Leg::Downstream, None, None, Outcome::HeadLost),
     ]);
+}
+
+/// The bound on waiting requests made each later response that of another request.
+#[test]
+fn a_request_that_is_given_up_keeps_its_answer_from_the_others() {
+    let mut limits = ConnLimits::default();
+    limits.http.pipelined = 2;
+    let mut feed = Feed::new(limits);
+    let asked = |name: &str| GET.replace("/a", name);
+    feed.open(1, false)
+        .data(
+            1,
+            IN,
+            format!(
+                "{GET}{}{}{}",
+                asked("/b").replace("GET", "HEAD"),
+                asked("/c"),
+                asked("/d")
+            ),
+        )
+        .data(1, OUT, OK.replace("200", "201"))
+        .data(1, OUT, "HTTP/1.1 202 OK\r\nContent-Length: 20\r\n\r\n")
+        .data(1, OUT, OK.replace("200", "203"))
+        .data(
+            1,
+            OUT,
+            OK.replace("200", "204")
+                .replace("Content-Length: 2\r\n\r\nok", "\r\n"),
+        );
+    let given_up = |target| (Leg::Downstream, Some(target), None, Outcome::HeadLost);
+    feed.expect(&[
+        given_up("/a"),
+        given_up("/b"),
+        (Leg::Downstream, Some("/c"), Some(203), Outcome::Complete),
+        (Leg::Downstream, Some("/d"), Some(204), Outcome::Complete),
+    ]);
+}
+
+/// Found by the properties: whether it has a body is not known without the method, and what followed was taken for one.
+#[test]
+fn an_answer_to_a_lost_head_request_does_not_swallow_those_after_it() {
+    for fields in ["", "Content-Length: 58\r\n", "Transfer-Encoding: chunked\r\n"] {
+        let mut feed = feed();
+        feed.open(1, false)
+            .data(1, IN, GET)
+            .data(1, OUT, OK)
+            .lose(1, IN, GET.len() + 1)
+            .data(1, OUT, format!("HTTP/1.1 200 OK\r\n{fields}\r\n"));
+        for name in ["/b", "/c"] {
+            feed.data(1, IN, GET.replace("/a", name)).data(1, OUT, OK);
+        }
+        feed.expect(&[
+            (Leg::Downstream, Some("/a"), Some(200), Outcome::Complete),
+            (Leg::Downstream, None, Some(200), Outcome::HeadLost),
+            (Leg::Downstream, Some("/b"), Some(200), Outcome::Complete),
+            (Leg::Downstream, Some("/c"), Some(200), Outcome::Complete),
+        ]);
+        assert!(
+            feed.out[1].response.as_ref().unwrap().body.bytes.is_empty(),
+            "{fields}"
+        );
+    }
 }

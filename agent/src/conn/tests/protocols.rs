@@ -48,9 +48,9 @@ fn what_is_not_http_is_counted_and_left_alone() {
     }
 }
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+pub(super) const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 
 /// `GET /a` and its answer, on stream 1.
 const GET_2: &[u8] = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x87\x04\x02/a";
@@ -145,4 +145,22 @@ fn a_connection_without_its_open_record_is_read_from_its_next_request() {
     feed.data(1, IN, "rest").data(1, IN, GET).data(1, OUT, OK);
     feed.expect(&[(Leg::Downstream, Some("/a"), Some(200), Outcome::Complete)]);
     assert_eq!(feed.table.stats().without_open, 1);
+}
+
+/// Found by the properties: they came out as an exchange of their own.
+#[test]
+fn trailers_of_a_stream_from_before_us_are_no_request() {
+    // `x-t: 0` and END_STREAM, with its name in full and by an index that is not known; then a request.
+    for trailers in [
+        &b"\0\0\x07\x01\x05\0\0\0\x01@\x03x-t\x010"[..],
+        b"\0\0\x04\x01\x05\0\0\0\x01\x0f/\x010",
+    ] {
+        let on_stream_3 = |frame: &[u8]| [&frame[..8], b"\x03", &frame[9..]].concat();
+        let mut feed = feed();
+        feed.open(1, true)
+            .data(1, IN, [trailers, &on_stream_3(GET_2)].concat())
+            .data(1, OUT, OK_2)
+            .data(1, OUT, on_stream_3(OK_2));
+        feed.expect(&[(Leg::Downstream, Some("/a"), Some(200), Outcome::Complete)]);
+    }
 }
