@@ -8,6 +8,7 @@ mod http2_conversation;
 mod left;
 mod lifecycle;
 mod losses;
+mod parser_bounds;
 mod properties;
 mod protocols;
 

@@ -53,9 +53,9 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 
 /// `GET /a` and its answer, on stream 1.
-const GET_2: &[u8] = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x87\x04\x02/a";
+pub(super) const GET_2: &[u8] = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x87\x04\x02/a";
 
-const OK_2: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x88";
+pub(super) const OK_2: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x88";
 
 #[test]
 fn http2_is_known_by_whoever_speaks_first() {
