@@ -261,6 +261,7 @@ impl Connection {
             self.reached(Direction::Egress, ends.egress, at, out);
         }
         match &mut self.protocol {
+            Protocol::Http1(http) if ends.is_none() => http.give_up(at, out),
             Protocol::Http1(http) => http.close(at, out),
             Protocol::Http2(http) => http.close(out),
             Protocol::Undecided { .. } | Protocol::Joined | Protocol::Opaque => {}

@@ -377,6 +377,7 @@ impl Http1 {
             return;
         };
         let framing = framing::of_response(&response, slot.method());
+        self.unsure = slot.method().is_none() && !framing.is_empty();
         let upgrades = framing.is_tunnel();
         slot.begin_response(response, body, started, at);
         if upgrades {

@@ -61,7 +61,7 @@ impl Connection {
         self.held.added = self.held.added.saturating_add(bytes.saturating_mul(GROWTH));
         let most = limits.held_bytes();
         let most_with_bodies = most / 4 * 3;
-        if self.held.counted.saturating_add(self.held.added) <= most_with_bodies {
+        if !self.held.is_full && self.held.counted.saturating_add(self.held.added) <= most_with_bodies {
             return;
         }
         let mut counted = self.held_bytes();

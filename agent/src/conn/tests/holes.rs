@@ -167,13 +167,20 @@ fn a_request_that_is_given_up_keeps_its_answer_from_the_others() {
 /// Found by the properties: whether it has a body is not known without the method, and what followed was taken for one.
 #[test]
 fn an_answer_to_a_lost_head_request_does_not_swallow_those_after_it() {
-    for fields in ["", "Content-Length: 58\r\n", "Transfer-Encoding: chunked\r\n"] {
+    let fields = ["", "Content-Length: 58\r\n", "Transfer-Encoding: chunked\r\n"];
+    for (fields, shows_first) in fields
+        .into_iter()
+        .flat_map(|fields| [(fields, false), (fields, true)])
+    {
         let mut feed = feed();
         feed.open(1, false)
             .data(1, IN, GET)
             .data(1, OUT, OK)
-            .lose(1, IN, GET.len() + 1)
-            .data(1, OUT, format!("HTTP/1.1 200 OK\r\n{fields}\r\n"));
+            .lose(1, IN, GET.len() + 1);
+        if shows_first {
+            feed.data(1, IN, "the rest of it");
+        }
+        feed.data(1, OUT, format!("HTTP/1.1 200 OK\r\n{fields}\r\n"));
         for name in ["/b", "/c"] {
             feed.data(1, IN, GET.replace("/a", name)).data(1, OUT, OK);
         }

@@ -180,3 +180,25 @@ fn the_least_recently_used_connection_gives_way() {
     ]);
     assert_eq!((feed.table.stats().open, feed.table.stats().evicted), (2, 1));
 }
+
+/// Found by the properties: it was taken for whole, although nobody had seen its end.
+#[test]
+fn a_body_until_close_of_a_connection_that_is_given_up_is_not_whole() {
+    for is_closed in [true, false] {
+        let mut feed = feed();
+        feed.open(1, false)
+            .data(1, IN, GET)
+            .data(1, OUT, "HTTP/1.1 200 OK\r\n\r\nsome");
+        if is_closed {
+            feed.close(1);
+        } else {
+            let now = feed.tick();
+            feed.table.flush(now, &mut feed.out);
+        }
+        let body = &feed.out[0].response.as_ref().unwrap().body;
+        assert_eq!(
+            (body.complete, body.has_open_hole, &body.bytes[..]),
+            (is_closed, !is_closed, &b"some"[..])
+        );
+    }
+}
