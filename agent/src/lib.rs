@@ -16,6 +16,8 @@ pub mod correlate;
 pub mod doctor;
 pub mod gateway;
 pub mod http;
+#[cfg(test)]
+mod limits;
 pub mod message;
 pub mod pipeline;
 pub mod plugin;

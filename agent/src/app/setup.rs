@@ -16,7 +16,7 @@ use crate::capture::sources::{SocketSource, SourceChoice};
 use crate::capture::tls::choice::{Places, TlsOptions};
 use crate::clock::WallClock;
 use crate::config::{Config, Flavor, ProbePlacement, ProfileName, RedactBase, SocketCapture, TlsCapture};
-use crate::conn::ConnLimits;
+use crate::conn::{ConnLimits, ReorderLimits};
 use crate::correlate::CorrelatorLimits;
 use crate::gateway::admin_api::facts::GatewayFacts;
 use crate::gateway::admin_api::{AdminApi, AdminApiOptions};
@@ -25,6 +25,7 @@ use crate::gateway::router::{RouterFlavor, RouterProfile};
 use crate::gateway::source::{FileSource, GatewayState, Source, SourceError, chain};
 use crate::gateway::{declarative, snapshot::SnapshotWarning};
 use crate::http::h1::limits::HttpLimits;
+use crate::http::h2::limits::H2Limits;
 use crate::message::Profile;
 use crate::message::redact::{RedactedNames, Redaction};
 use crate::pipeline::{Bound, Settings};
@@ -267,7 +268,14 @@ pub const fn source_choice(sockets: SocketCapture) -> SourceChoice {
 pub fn pipeline_settings(config: &Config) -> Settings {
     let http = HttpLimits {
         body_bytes: config.limits.body_bytes,
-        ..HttpLimits::default()
+        head_bytes: config.limits.message_head_bytes,
+        fields: config.limits.header_fields,
+        pipelined: config.limits.pipelined_requests,
+        h2: H2Limits {
+            streams: config.limits.http2_streams,
+            table_bytes: config.limits.hpack_table_bytes,
+            ..H2Limits::default()
+        },
     };
     Settings {
         profile: match config.message.profile {
@@ -280,9 +288,17 @@ pub fn pipeline_settings(config: &Config) -> Settings {
         connections: ConnLimits {
             connections: config.limits.connections,
             idle_ns: config.limits.idle_seconds.saturating_mul(1_000_000_000),
+            bytes: config.limits.connection_bytes,
+            reorder: ReorderLimits {
+                records: config.limits.reorder_records,
+                bytes: config.limits.reorder_bytes,
+                age_ns: config.limits.reorder_ms.saturating_mul(1_000_000),
+            },
             http,
         },
         correlator: CorrelatorLimits {
+            upstream_legs: config.limits.held_upstream_legs,
+            waiting: config.limits.waiting_exchanges,
             grace_ns: config.limits.join_grace_ms.saturating_mul(1_000_000),
             ..CorrelatorLimits::default()
         },

@@ -1,13 +1,18 @@
 //! One connection: its two streams, and what protocol they turned out to carry.
 
+mod memory;
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 use kongtap_common::record::ConnId;
 
+use self::memory::Held;
+use super::ConnLimits;
+use super::reorder::{Known, Placed, Window};
 use super::stats::ConnStats;
 use super::stream::{Stream, Unwanted};
-use crate::capture::event::{ConnEnd, ConnOpen, DataChunk, Direction, KernelTime};
+use crate::capture::event::{ConnEnd, ConnOpen, DataChunk, Direction, KernelTime, StreamEnds};
 use crate::http::detect::{DETECTION_BYTES, Detection, detect, detect_joining};
 use crate::http::exchange::{ConnInfo, Exchange, Leg};
 use crate::http::h1::limits::HttpLimits;
@@ -21,6 +26,11 @@ pub(super) struct Connection {
     ingress: Stream,
     egress: Stream,
     protocol: Protocol,
+    /// What is ahead of its direction.
+    window: Window,
+    held: Held,
+    /// The newest call before the protocol was known.
+    call: Option<(Direction, KernelTime)>,
     last: KernelTime,
     stats: ConnStats,
 }
@@ -83,9 +93,17 @@ impl Connection {
             ingress: Stream::default(),
             egress: Stream::default(),
             protocol,
+            window: Window::default(),
+            held: Held::default(),
+            call: None,
             last: at,
             stats: ConnStats::default(),
         }
+    }
+
+    /// Whether its open record was seen.
+    pub(super) const fn is_introduced(&self) -> bool {
+        self.info.local.port() != 0 || self.info.remote.port() != 0
     }
 
     /// When it last moved.
@@ -99,8 +117,79 @@ impl Connection {
         std::mem::take(&mut self.stats)
     }
 
-    pub(super) fn data(&mut self, chunk: DataChunk, limits: HttpLimits, out: &mut Vec<Exchange>) {
-        self.last = chunk.at;
+    /// Takes a record at its place, which may be ahead of what should come before it.
+    pub(super) fn place(&mut self, placed: Placed, limits: &ConnLimits, out: &mut Vec<Exchange>) {
+        let at = placed.at();
+        self.last = at;
+        if self.window.is_empty() && !(limits.reorder.records > 0 && self.is_ahead(&placed)) {
+            self.take(placed, limits, out);
+            return;
+        }
+        self.window.push(placed);
+        self.settle(at, limits, out);
+    }
+
+    /// Whether something waits for what should have come before it.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.window.is_empty()
+    }
+
+    /// How many bytes wait so.
+    #[cfg(test)]
+    pub(super) const fn waiting_bytes(&self) -> usize {
+        self.window.bytes()
+    }
+
+    /// Takes what waits, if what it waits for has come, or may be waited for no longer.
+    pub(super) fn settle(&mut self, now: KernelTime, limits: &ConnLimits, out: &mut Vec<Exchange>) {
+        loop {
+            while let Some(ready) = self.window.ready(self.known()) {
+                self.take(ready, limits, out);
+            }
+            self.stats.reordered += self.window.take_reordered();
+            if !self.window.is_over(&limits.reorder, now) {
+                return;
+            }
+            if let Some(next) = self.window.give_up() {
+                self.take(next, limits, out);
+            }
+        }
+    }
+
+    fn is_ahead(&self, placed: &Placed) -> bool {
+        match self.protocol {
+            Protocol::Joined | Protocol::Opaque => false,
+            Protocol::Undecided { .. } | Protocol::Http1(_) | Protocol::Http2(_) => {
+                // What has no bytes says that those before it are lost.
+                !placed.is_mark() && !self.known().reaches(placed)
+            }
+        }
+    }
+
+    const fn known(&self) -> Known {
+        Known {
+            ingress: self.ingress.position(),
+            egress: self.egress.position(),
+        }
+    }
+
+    fn take(&mut self, placed: Placed, limits: &ConnLimits, out: &mut Vec<Exchange>) {
+        match placed {
+            Placed::Data(chunk) => {
+                let mut http = limits.http;
+                if self.held.is_full() {
+                    http.body_bytes = 0;
+                }
+                let bytes = chunk.bytes.len();
+                self.data(chunk, http, out);
+                self.weigh(bytes, limits, out);
+            }
+            Placed::End(end) => self.end(&end, out),
+        }
+    }
+
+    fn data(&mut self, chunk: DataChunk, limits: HttpLimits, out: &mut Vec<Exchange>) {
+        self.stats.repeated += u64::from(self.stream(chunk.direction).knows(&chunk));
         if matches!(self.protocol, Protocol::Opaque) {
             self.stream(chunk.direction).place(&chunk);
             return;
@@ -108,6 +197,12 @@ impl Connection {
         if matches!(self.protocol, Protocol::Joined) {
             // What moved before this call is the past, not a hole.
             self.stream(chunk.direction).start_at(chunk.pos);
+            if self.call.replace((chunk.direction, chunk.at)) == Some((chunk.direction, chunk.at)) {
+                // The same call goes on: a request in its middle may follow others, whose answers are still to come.
+                self.stats.http.skipped_bytes += u64::try_from(chunk.bytes.len()).unwrap_or(u64::MAX);
+                self.stream(chunk.direction).place(&chunk);
+                return;
+            }
         }
         let piece = self.stream(chunk.direction).place(&chunk);
         self.hole(chunk.direction, piece.hole_before, chunk.at, out);
@@ -131,13 +226,7 @@ impl Connection {
     }
 
     /// `direction` had come to `pos` when the connection ended.
-    pub(super) fn reached(
-        &mut self,
-        direction: Direction,
-        pos: u64,
-        at: KernelTime,
-        out: &mut Vec<Exchange>,
-    ) {
+    fn reached(&mut self, direction: Direction, pos: u64, at: KernelTime, out: &mut Vec<Exchange>) {
         if matches!(self.protocol, Protocol::Opaque | Protocol::Joined) {
             return;
         }
@@ -145,8 +234,7 @@ impl Connection {
         self.hole(direction, hole, at, out);
     }
 
-    pub(super) fn end(&mut self, end: &ConnEnd, out: &mut Vec<Exchange>) {
-        self.last = end.at;
+    fn end(&mut self, end: &ConnEnd, out: &mut Vec<Exchange>) {
         let hole = self.stream(end.direction).place_end(end.pos);
         self.hole(end.direction, hole, end.at, out);
         match &mut self.protocol {
@@ -156,9 +244,24 @@ impl Connection {
         }
     }
 
-    /// It is gone: everything that is left comes out.
-    pub(super) fn close(mut self, at: KernelTime, out: &mut Vec<Exchange>) -> ConnStats {
+    /// It is gone, its directions having come to `ends` if that is known: everything that is left comes out.
+    pub(super) fn close(
+        mut self,
+        at: KernelTime,
+        ends: Option<StreamEnds>,
+        limits: &ConnLimits,
+        out: &mut Vec<Exchange>,
+    ) -> ConnStats {
+        while let Some(next) = self.window.ready(self.known()).or_else(|| self.window.give_up()) {
+            self.take(next, limits, out);
+        }
+        self.stats.reordered += self.window.take_reordered();
+        if let Some(ends) = ends {
+            self.reached(Direction::Ingress, ends.ingress, at, out);
+            self.reached(Direction::Egress, ends.egress, at, out);
+        }
         match &mut self.protocol {
+            Protocol::Http1(http) if ends.is_none() => http.give_up(at, out),
             Protocol::Http1(http) => http.close(at, out),
             Protocol::Http2(http) => http.close(out),
             Protocol::Undecided { .. } | Protocol::Joined | Protocol::Opaque => {}
@@ -182,7 +285,10 @@ impl Connection {
                     self.become_opaque();
                 }
             }
-            Protocol::Http2(http) => http.data(side(http.leg(), direction), bytes, at, out),
+            Protocol::Http2(http) => {
+                http.keep_bodies(limits.body_bytes);
+                http.data(side(http.leg(), direction), bytes, at, out);
+            }
             Protocol::Undecided { speaker, seen } => {
                 // The client speaks first, but for HTTP/2's SETTINGS, so the other direction's first bytes say that this is no HTTP
                 // from its start.

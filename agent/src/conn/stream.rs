@@ -60,6 +60,17 @@ impl Stream {
         }
     }
 
+    /// The position up to which the direction is known.
+    pub(super) const fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// Whether `chunk` stands for bytes that are all known.
+    pub(super) fn knows(&self, chunk: &DataChunk) -> bool {
+        let end = chunk.pos.saturating_add(chunk.len);
+        chunk.len > 0 && end <= self.next
+    }
+
     /// Places the end: how many bytes were lost before it.
     pub(super) fn place_end(&mut self, pos: u64) -> u64 {
         let hole = pos.saturating_sub(self.next);
@@ -84,8 +95,8 @@ impl Stream {
     }
 
     /// Takes the direction up at `pos`: what was before is none of our business.
-    pub(super) const fn start_at(&mut self, pos: u64) {
-        self.next = pos;
+    pub(super) fn start_at(&mut self, pos: u64) {
+        self.next = self.next.max(pos);
     }
 }
 

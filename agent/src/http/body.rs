@@ -67,6 +67,16 @@ impl BodyBuilder {
         self.is_broken || self.kept.len() >= self.limit
     }
 
+    /// Bytes that are kept.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Keeps nothing of what is still to come.
+    pub(super) fn stop_keeping(&mut self) {
+        self.limit = self.kept.len();
+    }
+
     /// Takes a hole of unknown length.
     pub(super) const fn push_open_hole(&mut self) {
         self.is_broken = true;

@@ -11,6 +11,7 @@
 
 pub(crate) mod framing;
 mod half;
+mod held;
 pub(crate) mod head;
 pub mod limits;
 mod slot;
@@ -42,6 +43,9 @@ pub enum Side {
     Response,
 }
 
+/// Answers to given-up requests that are waited for; a connection that owes more is not read any further.
+const OWED_ANSWERS: usize = 64 << 10;
+
 /// The parser of one connection.
 #[derive(Debug)]
 pub struct Http1 {
@@ -58,6 +62,10 @@ pub struct Http1 {
     in_doubt: bool,
     /// Responses since the newest request whose own request was not seen.
     unasked: u32,
+    /// Whether the answers that given-up requests still get, in their order, are answers to HEAD.
+    owed: VecDeque<bool>,
+    /// The response that was begun answers a request that was not seen, perhaps a HEAD, so it may have no body.
+    unsure: bool,
     /// No more HTTP follows: another protocol, or nothing that is answered.
     opaque: bool,
     /// A request was seen, so a response without one is a loss and not just the past.
@@ -79,6 +87,8 @@ impl Http1 {
             discarding: false,
             in_doubt: false,
             unasked: 0,
+            owed: VecDeque::new(),
+            unsure: false,
             opaque: false,
             saw_request: false,
             stats: HttpStats::default(),
@@ -104,6 +114,7 @@ impl Http1 {
 
     /// Takes the bytes of one call, or the next part of them.
     pub fn data(&mut self, side: Side, mut bytes: Bytes, at: KernelTime, out: &mut Vec<Exchange>) {
+        self.doubt_body(side, at, out);
         if self.is_adrift(side) && begins_like_head(side, &bytes) {
             self.land(side, at, out);
         }
@@ -116,7 +127,11 @@ impl Http1 {
         while !bytes.is_empty() && !self.opaque {
             match &self.half(side).state {
                 State::Head => self.read_head(side, &mut bytes, at, out),
-                State::Body(_) => self.read_body(side, &mut bytes, at, out),
+                State::Body(_) => {
+                    // What follows a head in its own call is its body.
+                    self.unsure &= side == Side::Request;
+                    self.read_body(side, &mut bytes, at, out);
+                }
                 State::Resync => {
                     self.stats.skipped_bytes = self.stats.skipped_bytes.saturating_add(len(&bytes));
                     return;
@@ -128,6 +143,7 @@ impl Http1 {
     /// Takes bytes that were left uncopied on purpose: of a body, since nothing else is left. Where they are of something
     /// else after all, they are as good as lost.
     pub fn left(&mut self, side: Side, mut left: u64, at: KernelTime, out: &mut Vec<Exchange>) {
+        self.doubt_body(side, at, out);
         while left > 0 && !self.opaque {
             let State::Body(framing) = &mut self.half_mut(side).state else {
                 self.hole(side, left, at, out);
@@ -168,6 +184,7 @@ impl Http1 {
 
     /// Takes bytes that are lost.
     pub fn hole(&mut self, side: Side, mut hole: u64, at: KernelTime, out: &mut Vec<Exchange>) {
+        self.doubt_body(side, at, out);
         while hole > 0 && !self.opaque {
             match &mut self.half_mut(side).state {
                 State::Head => {
@@ -320,6 +337,8 @@ impl Http1 {
 
     /// Responses are lost; which ones cannot be known, so none that is still awaited will be taken for another.
     fn lose_responses(&mut self) {
+        // Which of those that are owed are among them cannot be known either, and no later request could be told from theirs.
+        self.opaque |= !std::mem::take(&mut self.owed).is_empty();
         for slot in &mut self.slots {
             self.in_doubt |= slot.lose_response();
         }
@@ -331,10 +350,19 @@ impl Http1 {
             self.responses.state = State::Head;
             return;
         }
+        if let Some(is_to_head) = self.owed.pop_front() {
+            // Its request was given up, and came out without it.
+            let framing = framing::of_response(&response, is_to_head.then_some(b"HEAD"));
+            self.stats.unpaired_responses += 1;
+            self.discarding = true;
+            self.begin_body(Side::Response, framing, at, out);
+            return;
+        }
         let body = BodyBuilder::new(self.body_limit());
         let started = self.responses.started;
         let Some(slot) = self.slots.front_mut().filter(|slot| slot.takes_a_response()) else {
             let framing = framing::of_response(&response, None);
+            self.unsure = !framing.is_empty();
             self.stats.unpaired_responses += 1;
             if self.slots.is_empty() && self.saw_request && !self.in_doubt {
                 // A request was lost: say so, with the answer that it got.
@@ -349,6 +377,7 @@ impl Http1 {
             return;
         };
         let framing = framing::of_response(&response, slot.method());
+        self.unsure = slot.method().is_none() && !framing.is_empty();
         let upgrades = framing.is_tunnel();
         slot.begin_response(response, body, started, at);
         if upgrades {
@@ -360,6 +389,16 @@ impl Http1 {
             return;
         }
         self.begin_body(Side::Response, framing, at, out);
+    }
+
+    /// Another call follows a head of which it is not known whether it has a body: its framing cannot be trusted.
+    fn doubt_body(&mut self, side: Side, at: KernelTime, out: &mut Vec<Exchange>) {
+        if side == Side::Response
+            && std::mem::take(&mut self.unsure)
+            && matches!(self.responses.state, State::Body(_))
+        {
+            self.lose_framing(side, at, out);
+        }
     }
 
     fn begin_body(&mut self, side: Side, framing: Framing, at: KernelTime, out: &mut Vec<Exchange>) {
@@ -531,6 +570,9 @@ impl Http1 {
         while let Some(slot) = self.slots.pop_front_if(|slot| slot.is_ready()) {
             out.push(slot.into_exchange(self.conn, self.leg));
         }
+        if self.opaque {
+            self.emit_all(out);
+        }
     }
 
     fn emit_all(&mut self, out: &mut Vec<Exchange>) {
@@ -543,13 +585,27 @@ impl Http1 {
     }
 
     fn shed_pipelined(&mut self, out: &mut Vec<Exchange>) {
-        while self.slots.len() > self.limits.pipelined {
-            if let Some(slot) = self.slots.pop_front() {
-                let mut exchange = slot.into_exchange(self.conn, self.leg);
-                exchange.outcome = Outcome::HeadLost;
-                out.push(exchange);
-            }
+        while self.slots.len() > self.limits.pipelined && self.shed_oldest(out) {}
+    }
+
+    /// Gives up the oldest request. The answer that it still gets must not be taken for another's.
+    fn shed_oldest(&mut self, out: &mut Vec<Exchange>) -> bool {
+        let Some(mut slot) = self.slots.pop_front() else {
+            return false;
+        };
+        if slot.takes_a_response() {
+            self.owed.push_back(slot.method() == Some(b"HEAD"));
+        } else if slot.response_body().is_some() {
+            self.discarding = true;
         }
+        let mut exchange = slot.into_exchange(self.conn, self.leg);
+        exchange.outcome = Outcome::HeadLost;
+        out.push(exchange);
+        if self.owed.len() > OWED_ANSWERS {
+            self.emit_all(out);
+            self.opaque = true;
+        }
+        true
     }
 
     /// The upstream leg's bodies are the client's leg's, which is the one that is shipped.

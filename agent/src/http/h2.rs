@@ -11,6 +11,7 @@
 
 mod frame;
 mod head;
+pub(crate) mod held;
 mod hpack;
 pub mod limits;
 mod reader;
@@ -269,6 +270,11 @@ impl Http2 {
 
     /// The client opens a stream.
     fn open(&mut self, id: u32, head: Head, started: KernelTime, at: KernelTime, out: &mut Vec<Exchange>) {
+        // Trailers of a stream from before us, or of one that was lost: they have no pseudo fields, of which a request shows one at
+        // least, since its scheme is in the static table. The answer to a request of which nothing is left shows that it was lost.
+        if !head.asks {
+            return;
+        }
         // What comes late on a stream that is over is nobody's. Clients use odd numbers, upwards (section 5.1.1).
         if id.is_multiple_of(2) || self.newest.is_some_and(|newest| id <= newest) {
             return;

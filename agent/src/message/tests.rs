@@ -535,3 +535,14 @@ fn an_identifier_without_a_request_id_is_stable_and_tells_exchanges_apart() {
     odd.request_id = Some(Bytes::from_static(b"a b\n"));
     assert_eq!(id(&odd), id(&first));
 }
+
+#[test]
+fn a_request_id_that_is_too_long_is_none() {
+    for (bytes, is_taken) in [(128, true), (129, false)] {
+        let mut joined = exchange("GET", "/a", &[], "", 200, &[], "");
+        let id = "f".repeat(bytes);
+        joined.request_id = Some(Bytes::from(id.clone()));
+        let value = value_of(&joined, &nowhere(), true, Profile::Extended);
+        assert_eq!(value["unique_identifier"] == id, is_taken, "{bytes} bytes");
+    }
+}

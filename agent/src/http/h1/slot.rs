@@ -1,5 +1,7 @@
 //! A request that waits for its response, and the exchange that the two become.
 
+mod held;
+
 use super::head::{RequestHead, ResponseHead};
 use crate::capture::event::KernelTime;
 use crate::http::body::BodyBuilder;

@@ -5,6 +5,8 @@
 //! takes a frame header costs the direction's place, which is then looked for at the start of each call. Deliberately absent: what header
 //! blocks say, and streams.
 
+mod held;
+
 use std::collections::VecDeque;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -18,8 +20,8 @@ use crate::http::h1::stats::HttpStats;
 
 /// The client's connection preface (RFC 9113 section 3.4), bytes.
 const PREFACE_BYTES: usize = 24;
-/// Bytes that are held while it is open whether a call began with a frame.
-const CANDIDATE_BYTES: usize = 80 << 10;
+/// Bytes that are held of a direction while it is open whether a call began with a frame.
+pub(in crate::http::h2) const CANDIDATE_BYTES: usize = 80 << 10;
 /// Bytes of a control frame that are looked at; the rest of it is passed over.
 const CONTROL_BYTES: usize = 1024;
 
@@ -174,7 +176,13 @@ impl Reader {
         bytes.clear();
         while let Some(start) = starts.front().copied() {
             let found = match held.get(start..).map(frame::boundary) {
-                Some(Boundary::NotYet) if held.len() - start <= CANDIDATE_BYTES => return,
+                Some(Boundary::NotYet) if held.len() - start <= CANDIDATE_BYTES => {
+                    // What is before it is decided.
+                    self.stats.skipped_bytes += len(start);
+                    held.drain(..start);
+                    starts.iter_mut().for_each(|later| *later -= start);
+                    return;
+                }
                 Some(Boundary::Yes) => true,
                 Some(Boundary::NotYet | Boundary::No) | None => false,
             };

@@ -2,6 +2,8 @@
 //!
 //! In: heads, pieces of bodies, ends. Out: an [`Exchange`]. Deliberately absent: which frames these came in.
 
+mod held;
+
 use bytes::Bytes;
 
 use super::head::Head;
