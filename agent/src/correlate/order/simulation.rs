@@ -173,11 +173,11 @@ fn one_request(world: &World, dice: &mut Dice, serial: u64, begins: u64) -> Trut
     let fate = dice.below(100);
     let mut now = begins + 1 + dice.below(2 * MS);
     let mut legs: Vec<(u64, Exchange)> = Vec::new();
-    let mut next_leg = |legs: &mut Vec<(u64, Exchange)>,
-                        from: u64,
-                        answer: Option<(u16, u64, u64)>,
-                        ends: u64,
-                        date: &str| {
+    let next_leg = |legs: &mut Vec<(u64, Exchange)>,
+                    from: u64,
+                    answer: Option<(u16, u64, u64)>,
+                    ends: u64,
+                    date: &str| {
         let got = answer.map(|(status, at, end)| {
             let mut got = response(status, headers(&[("Date", date)]), at);
             got.ended = KernelTime(end);
@@ -473,7 +473,11 @@ fn many_at_once_are_joined_where_they_can_be_told_apart() {
 }
 
 /// Requests under way at once, and of what percentage at least can be joined: before Kong 2.2, since, behind a load balancer, traced.
-const FLOORS: [(u64, [u64; 4]); 3] = [(1, [98, 99, 99, 99]), (4, [94, 99, 99, 99]), (16, [75, 97, 99, 99])];
+const FLOORS: [(u64, [u64; 4]); 3] = [
+    (1, [98, 99, 99, 99]),
+    (4, [94, 99, 99, 99]),
+    (16, [75, 97, 99, 99]),
+];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
