@@ -25,6 +25,12 @@ use crate::http::open::OpenRequest;
 /// not a word that a plugin may add to somebody else's request.
 const TELLING_BYTES_MIN: usize = 16;
 
+/// Fields that Kong's tracing plugins set anew for their own span (B3; W3C's and Jaeger's begin with the trace's id, which stays).
+const SPAN_FIELDS: [&str; 3] = ["x-b3-spanid", "x-b3-parentspanid", "x-datadog-parent-id"];
+
+/// The beginning of a trace field that a tracer keeps, in bytes: the version and two thirds of the id of a `traceparent`.
+const TRACE_BYTES: usize = 24;
+
 /// Statuses after which nginx can be told to ask the next peer (`proxy_next_upstream`).
 const RETRIED_STATUSES: [u16; 7] = [403, 404, 429, 500, 502, 503, 504];
 
@@ -358,6 +364,7 @@ pub(super) fn fits(client: &Client<'_>, last: &Attempt<'_>) -> bool {
     is_for_it
         && is_listed(head.headers, last)
         && was_mostly_passed_on(&request.headers, &last.request.headers)
+        && !names_somebody_else(&request.headers, &last.request.headers)
         && is_answer(client.response, last.response)
 }
 
@@ -383,6 +390,30 @@ fn was_mostly_passed_on(sent: &Headers, passed_on: &Headers) -> bool {
         kept += u32::from(is_there);
     }
     kept.saturating_mul(2) >= lines
+}
+
+/// Whether a telling field has another value than the client sent, other than a tracer's, which keeps the beginning.
+fn names_somebody_else(sent: &Headers, passed_on: &Headers) -> bool {
+    let begins_alike = |one: &[u8], other: &[u8]| {
+        let begin = one.get(..TRACE_BYTES);
+        one == other || begin.is_some_and(|begin| other.starts_with(begin))
+    };
+    sent.0
+        .iter()
+        .filter(|line| line.value.len() >= TELLING_BYTES_MIN && !is_handled_by_nginx(line))
+        .filter(|line| {
+            !SPAN_FIELDS
+                .iter()
+                .any(|name| line.name.eq_ignore_ascii_case(name.as_bytes()))
+        })
+        .any(|line| {
+            let mut same_name = passed_on
+                .0
+                .iter()
+                .filter(|other| other.name.eq_ignore_ascii_case(&line.name))
+                .peekable();
+            same_name.peek().is_some() && !same_name.any(|other| begins_alike(&line.value, &other.value))
+        })
 }
 
 /// Whether what the client got can be what the upstream sent: its status and its `Date`, which Kong passes through, or an error

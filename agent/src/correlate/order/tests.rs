@@ -198,6 +198,21 @@ fn a_lone_request_is_joined() {
         &["10<1"],
     );
     check(
+        "a tracing plugin put its own span in",
+        vec![
+            with_line(
+                leg(1, 20, 30),
+                (
+                    "traceparent",
+                    "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01",
+                ),
+            ),
+            with_line(client(10, 10, 40), TRACE_1),
+        ],
+        &[],
+        &["10<1"],
+    );
+    check(
         "the client went away",
         vec![leg(1, 20, 30), without_answer(client(10, 10, 40))],
         &[],
@@ -294,6 +309,11 @@ fn what_cannot_be_is_not_considered() {
             with_answer_line(client(10, 10, 40), ("Date", "Sun, 22 Nov 2026 09:59:40 GMT")),
         ),
         ("unanswered, to a 200", failed(1, 20), client(10, 10, 40)),
+        (
+            "with another trace id",
+            with_line(leg(1, 20, 30), TRACE_2),
+            with_line(client(10, 10, 40), TRACE_1),
+        ),
         (
             "without most of what the client sent",
             leg(1, 20, 30),
