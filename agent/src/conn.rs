@@ -21,6 +21,7 @@ pub use self::stats::ConnStats;
 use crate::capture::event::{CaptureEvent, ConnOpen, KernelTime, Skip};
 use crate::http::exchange::Exchange;
 use crate::http::h1::limits::HttpLimits;
+use crate::http::open::OpenRequest;
 use kongtap_common::record::ConnId;
 
 /// Bounds of the table.
@@ -122,6 +123,16 @@ impl ConnTable {
     /// The connections that are followed.
     pub fn names(&self) -> impl Iterator<Item = ConnId> + '_ {
         self.connections.iter().map(|(conn, _)| *conn)
+    }
+
+    /// The clients' requests that are under way.
+    #[must_use]
+    pub fn open_requests(&self) -> Vec<OpenRequest> {
+        let mut open = Vec::new();
+        for (_, connection) in &self.connections {
+            connection.open_requests(&mut open);
+        }
+        open
     }
 
     /// Gives up connections that have been silent for too long, and records that have waited for too long.

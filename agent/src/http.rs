@@ -10,3 +10,4 @@ pub mod exchange;
 pub mod h1;
 pub mod h2;
 pub mod headers;
+pub mod open;

@@ -32,6 +32,13 @@ pub struct PluginConfig {
     pub destination: Arc<Destination>,
 }
 
+impl PluginConfig {
+    /// Whether both make the same message for the same place.
+    fn says_the_same(&self, other: &Self) -> bool {
+        self.log_body == other.log_body && self.destination == other.destination
+    }
+}
+
 /// Where and how messages are posted. Messages of one destination share pooled connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Destination {
@@ -245,16 +252,16 @@ impl PluginSet {
                 found.map_or(Decision::None, |config| Decision::Use(Arc::clone(config)))
             }
             ConsumerMatch::Unknown => {
-                // Could any consumer's configuration come before what applies without one?
-                let someone_is_first = self.active.values().any(|config| {
+                // Could any consumer's configuration come before what applies without one, and say otherwise?
+                let somebodys_differs = self.active.values().any(|config| {
                     let Some(id) = &config.scope.consumer_id else {
                         return false;
                     };
                     let scopes = precedence(route, service, Who::Consumer(id));
                     let first = scopes.iter().find_map(|scope| self.active.get(scope));
-                    first.is_some_and(|first| first.scope.consumer_id.is_some())
+                    first.is_some_and(|first| !found.is_some_and(|found| first.says_the_same(found)))
                 });
-                if someone_is_first {
+                if somebodys_differs {
                     Decision::ConsumerUnknown
                 } else {
                     without

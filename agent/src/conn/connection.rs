@@ -18,6 +18,7 @@ use crate::http::exchange::{ConnInfo, Exchange, Leg};
 use crate::http::h1::limits::HttpLimits;
 use crate::http::h1::{Http1, Side};
 use crate::http::h2::{self, Http2};
+use crate::http::open::OpenRequest;
 
 /// A connection that is being followed.
 #[derive(Debug)]
@@ -109,6 +110,16 @@ impl Connection {
     /// When it last moved.
     pub(super) const fn last(&self) -> KernelTime {
         self.last
+    }
+
+    /// The clients' requests that are under way on it.
+    pub(super) fn open_requests(&self, out: &mut Vec<OpenRequest>) {
+        match &self.protocol {
+            Protocol::Http1(http) if http.leg() == Leg::Downstream => out.extend(http.open_requests()),
+            Protocol::Http2(http) if http.leg() == Leg::Downstream => out.extend(http.open_requests()),
+            Protocol::Http1(_) | Protocol::Http2(_) => {}
+            Protocol::Undecided { .. } | Protocol::Joined | Protocol::Opaque => {}
+        }
     }
 
     /// What was met since the last call; resets.

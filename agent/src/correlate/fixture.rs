@@ -13,6 +13,8 @@ const TRANSCRIPT: &str = include_str!("../../../testdata/kong-3.9.1/transcript.t
 const UPSTREAM_REQUESTS: &str = include_str!("../../../testdata/kong-3.9.1/upstream-requests.jsonl");
 const PLUGIN_POSTS: &str = include_str!("../../../testdata/kong-3.9.1/runscope-plugin-posts.jsonl");
 
+const SERIALIZER_POSTS: &str = include_str!("../../../testdata/kong-3.9.1/http-log-post.jsonl");
+
 /// One `###` section of the transcript.
 pub(super) struct Call {
     pub(super) name: String,
@@ -145,6 +147,13 @@ pub(super) fn recorded_upstream_legs() -> Vec<Exchange> {
 /// The bodies that the old plugin posted.
 pub(super) fn recorded_posts() -> Vec<Value> {
     records(PLUGIN_POSTS)
+        .map(|post| serde_json::from_str(&text(&post["body"])).expect("the plugin posted JSON"))
+        .collect()
+}
+
+/// What Kong's own log serializer posted.
+pub(super) fn recorded_serializer_posts() -> Vec<Value> {
+    records(SERIALIZER_POSTS)
         .map(|post| serde_json::from_str(&text(&post["body"])).expect("the plugin posted JSON"))
         .collect()
 }

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::correlate::JoinedExchange;
+use crate::correlate::{JoinedExchange, provenance};
 use crate::gateway::credentials::RouteAuth;
 use crate::gateway::entities::{Consumer, Reference};
 use crate::gateway::snapshot::ConsumerMatch;
@@ -148,7 +148,8 @@ fn without_upstream(joined: &JoinedExchange, auth: &RouteAuth) -> ConsumerMatch 
     let Some(response) = &joined.client.response else {
         return ConsumerMatch::Unknown;
     };
-    let is_kongs_own = !response.headers.contains("x-kong-upstream-latency");
+    // Where nothing tells (Kong's `headers` are off), the upstream may have said so to a consumer that Kong had accepted.
+    let is_kongs_own = provenance::says_own(response);
     match response.status {
         401 if is_kongs_own => ConsumerMatch::Nobody,
         // Access lists and the like refuse consumers that are known; old auth plugins refuse strangers with the same status.

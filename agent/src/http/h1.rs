@@ -33,6 +33,7 @@ use crate::capture::event::KernelTime;
 use crate::http::body::BodyBuilder;
 use crate::http::detect::{DETECTION_BYTES, Detection, detect_joining};
 use crate::http::exchange::{ConnInfo, Exchange, Leg, Outcome};
+use crate::http::open::OpenRequest;
 
 /// Which half of the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +106,11 @@ impl Http1 {
     #[must_use]
     pub const fn is_opaque(&self) -> bool {
         self.opaque
+    }
+
+    /// The requests that are under way.
+    pub fn open_requests(&self) -> impl Iterator<Item = OpenRequest> + '_ {
+        self.slots.iter().map(|slot| slot.as_open(self.conn))
     }
 
     /// What was met since the last call; resets.

@@ -34,6 +34,7 @@ use crate::http::exchange::{ConnInfo, Exchange, Leg, Peer, Reset};
 use crate::http::h1::Side;
 use crate::http::h1::limits::HttpLimits;
 use crate::http::h1::stats::HttpStats;
+use crate::http::open::OpenRequest;
 
 /// Ranges of streams whose requests may be lost that are remembered.
 const LOST_RANGES: usize = 16;
@@ -127,6 +128,11 @@ impl Http2 {
     #[must_use]
     pub const fn leg(&self) -> Leg {
         self.leg
+    }
+
+    /// The requests that are under way.
+    pub fn open_requests(&self) -> impl Iterator<Item = OpenRequest> + '_ {
+        self.streams.values().map(|stream| stream.as_open(self.conn))
     }
 
     /// What was met since the last call; resets.

@@ -1,7 +1,7 @@
 //! What the extended profile adds: `unique_identifier`, and the object `kong`.
 //!
-//! In: [`BuildInput`]. Out: `Serialize`. Times here are milliseconds with microsecond resolution, as Kong's own log
-//! serializer has milliseconds; the plugin's fields keep the plugin's seconds.
+//! In: [`BuildInput`]. Out: `Serialize`. Times here are milliseconds (`latencies`), as Kong's own log serializer has them; the
+//! plugin's fields keep the plugin's seconds.
 
 use std::net::SocketAddr;
 
@@ -9,14 +9,14 @@ use serde::Serialize;
 use serde::ser::Serializer;
 use uuid::Uuid;
 
-use crate::capture::event::KernelTime;
 use crate::clock::WallClock;
-use crate::correlate::JoinedExchange;
+use crate::correlate::{JoinedBy, JoinedExchange};
 use crate::gateway::snapshot::{ConsumerMatch, RouteMatch};
-use crate::http::exchange::{Body, Exchange, HeadState, Peer, Response, Version};
+use crate::http::exchange::{Body, HeadState, Peer, Version};
 use crate::message::BuildInput;
 use crate::message::answer::{self, AnsweredBy};
 use crate::message::fields::HeaderObject;
+use crate::message::latencies::Latencies;
 use crate::message::redact::Rules;
 
 /// Longest request id that is taken for one; Kong's has 32 characters.
@@ -83,10 +83,14 @@ pub(super) struct Kong<'a> {
     service: Option<Named<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     consumer: Option<ConsumerObject<'a>>,
+    #[serde(skip_serializing_if = "is_false")]
+    consumer_unknown: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     answered_by: Option<AnsweredBy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    joined_by: Option<&'static str>,
     client: Client,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<Upstream>,
@@ -139,19 +143,11 @@ struct Upstream {
 }
 
 #[derive(Debug, Serialize)]
-struct Latencies {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<Milliseconds>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kong: Option<Milliseconds>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<Milliseconds>,
-}
-
-#[derive(Debug, Serialize)]
 struct Completeness {
     request: Captured,
     response: Captured,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -214,8 +210,16 @@ impl<'a> Kong<'a> {
                 }),
                 ConsumerMatch::Nobody | ConsumerMatch::Unknown => None,
             },
+            consumer_unknown: match &input.resolution.consumer {
+                ConsumerMatch::Unknown => true,
+                ConsumerMatch::Known(_) | ConsumerMatch::Nobody => false,
+            },
             request_id: request_id(joined),
             answered_by: answer::answered_by(joined),
+            joined_by: joined.joined_by().map(|by| match by {
+                JoinedBy::RequestId => "request_id",
+                JoinedBy::Order => "order",
+            }),
             client: Client {
                 address: Address(client.conn.remote),
                 tls: client.conn.tls,
@@ -246,6 +250,7 @@ impl<'a> Kong<'a> {
                         .map(|response| (response.head, &response.body)),
                     false,
                 ),
+                upstream: answer::is_upstream_unseen(joined).then_some("not_seen"),
             },
             reset: client.reset.map(|reset| ResetObject {
                 by: match reset.by {
@@ -270,55 +275,6 @@ const fn version_text(version: Version) -> &'static str {
         Version::Http11 => "1.1",
         Version::Http2 => "2",
     }
-}
-
-impl Latencies {
-    /// Measured on the legs; where the upstream leg was not seen, what Kong's headers say. Both mean the same: `kong` is
-    /// the time until the request went upstream (or all of it, when Kong answered), `upstream` the time from then until
-    /// the first byte of the upstream's answer.
-    fn new(joined: &JoinedExchange) -> Self {
-        let client = &joined.client;
-        let started = client.request.as_ref().map(|request| request.started);
-        let ns = started
-            .zip(client.response.as_ref())
-            .map(|(started, response)| Milliseconds::from_ns(response.ended.ns_since(started)));
-        let sent = first_sent(&joined.upstream);
-        let answered = joined
-            .upstream
-            .last()
-            .and_then(|last| last.response.as_ref())
-            .map(|response| response.started);
-        let header = |name: &str| {
-            client
-                .response
-                .as_ref()
-                .and_then(|response| header_ms(response, name))
-        };
-        Self {
-            request: ns,
-            kong: sent
-                .zip(started)
-                .map(|(sent, started)| Milliseconds::from_ns(sent.ns_since(started)))
-                .or_else(|| header(answer::PROXY_LATENCY))
-                .or_else(|| header(answer::RESPONSE_LATENCY)),
-            upstream: answered
-                .zip(sent)
-                .map(|(answered, sent)| Milliseconds::from_ns(answered.ns_since(sent)))
-                .or_else(|| header(answer::UPSTREAM_LATENCY)),
-        }
-    }
-}
-
-fn first_sent(upstream: &[Exchange]) -> Option<KernelTime> {
-    upstream
-        .first()
-        .and_then(|first| first.request.as_ref())
-        .map(|request| request.started)
-}
-
-fn header_ms(response: &Response, name: &str) -> Option<Milliseconds> {
-    let ms: u32 = response.headers.text(name)?.parse().ok()?;
-    Some(Milliseconds::from_ns(u64::from(ms) * 1_000_000))
 }
 
 impl Captured {
@@ -352,25 +308,6 @@ impl Captured {
             total_bytes: body.total_bytes,
             withheld,
         }
-    }
-}
-
-/// A number of milliseconds with three decimals.
-#[derive(Clone, Copy, Debug)]
-struct Milliseconds {
-    us: u64,
-}
-
-impl Milliseconds {
-    const fn from_ns(ns: u64) -> Self {
-        Self { us: ns / 1_000 }
-    }
-}
-
-impl Serialize for Milliseconds {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // A microsecond is to a millisecond what a millisecond is to a second.
-        serializer.serialize_f64(std::time::Duration::from_millis(self.us).as_secs_f64())
     }
 }
 

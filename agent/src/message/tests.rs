@@ -467,9 +467,12 @@ fn the_extended_profile_names_everything() {
     let alone = value_of(&joined, &resolution, true, Profile::Extended);
     assert_eq!(
         alone["kong"]["latencies"],
-        json!({"request": 2.0, "kong": 80.0, "upstream": 70.0})
+        json!({"request": 2.0, "kong": 80.0, "upstream": 70.0, "request_receive": 0.0, "response_send": 1.0})
     );
     assert_eq!(alone["kong"].get("upstream"), None);
+    assert_eq!(alone["kong"].get("joined_by"), None);
+    assert_eq!(alone["kong"]["completeness"]["upstream"], "not_seen");
+    assert_eq!(alone["kong"].get("consumer_unknown"), None);
 
     let mut joined = with_upstream(joined, Some(200));
     joined.upstream[0].request.as_mut().unwrap().started = at_ms(1_795_341_581_101).plus_ns(250_000);
@@ -485,15 +488,52 @@ fn the_extended_profile_names_everything() {
             "consumer": {"id": "c-id", "username": "alice"},
             "request_id": "0123456789abcdef0123456789abcdef",
             "answered_by": "upstream",
+            "joined_by": "order",
             "client": {"address": "127.0.0.1:40000", "tls": false, "http_version": "1.1"},
             "upstream": {"address": "10.0.0.7:9100", "tls": false, "status": 200, "attempts": 1},
-            "latencies": {"request": 2.0, "kong": 0.25, "upstream": 0.75},
+            "latencies": {
+                "request": 2.0, "kong": 0.25, "upstream": 0.75, "request_receive": 0.0,
+                "upstream_receive": 1.0, "response_send": 1.0, "gateway": 0.25
+            },
             "completeness": {
                 "request": {"state": "whole", "captured_bytes": 0, "total_bytes": 0},
                 "response": {"state": "whole", "captured_bytes": 2, "total_bytes": 2}
             }
         })
     );
+}
+
+#[test]
+fn what_is_not_known_of_the_upstream_is_said() {
+    let shown = |joined: &JoinedExchange, resolution: &Resolution| {
+        let message = value_of(joined, resolution, false, Profile::Extended);
+        let kong = &message["kong"];
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        (
+            text(&kong["completeness"]["upstream"]),
+            text(&kong["joined_by"]),
+            kong["consumer_unknown"].as_bool(),
+        )
+    };
+    let known = |consumer| Resolution {
+        consumer,
+        ..nowhere()
+    };
+    let via = exchange("GET", "/a", &[], "", 200, &[("Via", "1.1 kong/3.9.1")], "");
+    let not_seen = Some("not_seen".to_owned());
+    assert_eq!(shown(&via, &nowhere()), (not_seen.clone(), None, Some(true)));
+    assert_eq!(shown(&via, &known(ConsumerMatch::Nobody)), (not_seen, None, None));
+    let own = exchange("GET", "/a", &[], "", 401, &[("X-Kong-Response-Latency", "1")], "");
+    assert_eq!(shown(&own, &known(ConsumerMatch::Nobody)), (None, None, None));
+    // Both legs name the same request id, or they do not.
+    let by = |text: &str| Some(text.to_owned());
+    let mut joined = with_upstream(via, Some(200));
+    assert_eq!(shown(&joined, &nowhere()).1, by("order"));
+    let id = ("X-Kong-Request-Id", "1");
+    joined.client.response.as_mut().unwrap().headers.push(id.0, id.1);
+    assert_eq!(shown(&joined, &nowhere()).1, by("order"));
+    joined.upstream[0].request.as_mut().unwrap().headers.push(id.0, id.1);
+    assert_eq!(shown(&joined, &nowhere()), (None, by("request_id"), Some(true)));
 }
 
 #[test]

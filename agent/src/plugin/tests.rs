@@ -408,6 +408,42 @@ const ROUTES: [(Option<&str>, Option<&str>); 5] = [
 ];
 
 #[test]
+fn an_unknown_consumer_matters_where_somebodys_configuration_says_otherwise() {
+    #[track_caller]
+    fn check(configs: &str, expected: Option<&str>) {
+        let snapshot = gateway();
+        let set = PluginSet::bind(&plugins(&format!("{{plugins: [{configs}]}}")), &snapshot);
+        let route = snapshot
+            .route(&Reference::Name("r".to_owned()))
+            .expect("a route");
+        let decision = set.decide(&Resolution {
+            route: RouteMatch::Matched(Arc::clone(route)),
+            service: None,
+            consumer: ConsumerMatch::Unknown,
+            credentials: Arc::from([]),
+        });
+        let got = match &decision {
+            Decision::Use(config) => Some(config.origin.as_str()),
+            Decision::ConsumerUnknown => None,
+            Decision::None | Decision::RouteUnknown => panic!("{configs}: {decision:?}"),
+        };
+        assert_eq!(got, expected, "{configs}");
+    }
+    let global = "{name: runscope, config: {access_token: T, bucket_key: B}}";
+    let hers = |rest: &str| {
+        format!("{global}, {{name: runscope, consumer: c, config: {{access_token: T, bucket_key: {rest}}}}}")
+    };
+    check(global, Some("p.yml: plugins[0]"));
+    check(&hers("B"), Some("p.yml: plugins[0]"));
+    check(&hers("C"), None);
+    check(&hers("B, log_body: true"), None);
+    check(
+        "{name: runscope, consumer: c, config: {access_token: T, bucket_key: B}}",
+        None,
+    );
+}
+
+#[test]
 fn precedence_is_kongs_for_every_set_of_configurations_and_all_that_may_be_unknown() {
     let snapshot = gateway();
     let consumer = |name: &str| {
@@ -435,9 +471,14 @@ fn precedence_is_kongs_for_every_set_of_configurations_and_all_that_may_be_unkno
             .cloned();
         (route, service)
     };
-    let destination = Arc::clone(
-        &plugins("{plugins: [{name: runscope, config: {access_token: T, bucket_key: B}}]}")[0].destination,
-    );
+    // One bucket each: where two configurations say the same, it does not matter which one is in force.
+    let destinations: Vec<_> = (0..TABLE.len())
+        .map(|number| {
+            let config = format!("{{access_token: T, bucket_key: B{number}}}");
+            let configs = plugins(&format!("{{plugins: [{{name: runscope, config: {config}}}]}}"));
+            Arc::clone(&configs[0].destination)
+        })
+        .collect();
     let mut asked = 0;
     // Each scope is absent, enabled or disabled.
     for set in 0..3_u32.pow(8) {
@@ -457,7 +498,7 @@ fn precedence_is_kongs_for_every_set_of_configurations_and_all_that_may_be_unkno
                 consumer: name(*by_consumer, "c"),
                 enabled: states[number] == 1,
                 log_body: false,
-                destination: Arc::clone(&destination),
+                destination: Arc::clone(&destinations[number]),
             })
             .collect();
         let plugin_set = PluginSet::bind(&configs, &snapshot);

@@ -7,6 +7,7 @@ use crate::capture::event::KernelTime;
 use crate::http::body::BodyBuilder;
 use crate::http::exchange::{ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response};
 use crate::http::headers::Headers;
+use crate::http::open::{OpenHead, OpenRequest};
 
 /// A message that is being read, or was.
 #[derive(Debug)]
@@ -194,6 +195,21 @@ impl Slot {
             outcome,
             stream: None,
             reset: None,
+        }
+    }
+
+    /// What is known of it while it is under way.
+    pub(super) fn as_open(&self, conn: ConnInfo) -> OpenRequest {
+        let request = self.request.as_ref();
+        OpenRequest {
+            conn,
+            started: request.map_or(KernelTime(0), |message| message.started),
+            answered: self.response.as_ref().map(|message| message.started),
+            head: request.map(|message| OpenHead {
+                target: message.head.target.clone(),
+                headers: message.head.headers.clone(),
+                is_whole: true,
+            }),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::http::body::BodyBuilder;
 use crate::http::exchange::{ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Reset, Response, Version};
 use crate::http::h1::Side;
 use crate::http::headers::Headers;
+use crate::http::open::{OpenHead, OpenRequest};
 
 /// How far one side of a stream has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,6 +219,21 @@ impl Stream {
     /// Whether nothing more can come of it.
     pub(super) const fn is_over(&self) -> bool {
         self.is_tunnel || (self.request.is_over() && self.response.is_over())
+    }
+
+    /// What is known of it while it is under way.
+    pub(super) fn as_open(&self, conn: ConnInfo) -> OpenRequest {
+        let head = self.request.head.as_ref();
+        OpenRequest {
+            conn,
+            started: head.map_or(KernelTime(0), |_| self.request.started),
+            answered: self.response.head.as_ref().map(|_| self.response.started),
+            head: head.map(|head| OpenHead {
+                target: head.path.clone().unwrap_or_default(),
+                headers: head.headers.clone(),
+                is_whole: head.is_whole && head.unknown == 0,
+            }),
+        }
     }
 
     /// When it last moved, if it may have ended unseen.
