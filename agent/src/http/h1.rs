@@ -280,7 +280,8 @@ impl Http1 {
                         self.land(Side::Response, at, out);
                     }
                     self.begin_request();
-                    let body = BodyBuilder::new(self.body_limit());
+                    let mut body = BodyBuilder::new(self.body_limit());
+                    body.declare(framing.declared());
                     // How many requests are missing is not known, so the answers after them cannot be told apart.
                     let follows_a_loss = self.slots.iter().any(Slot::is_lost_and_unanswered);
                     let mut slot = Slot::new(request, body, self.requests.started, at);
@@ -331,10 +332,11 @@ impl Http1 {
             self.responses.state = State::Head;
             return;
         }
-        let body = BodyBuilder::new(self.body_limit());
+        let mut body = BodyBuilder::new(self.body_limit());
         let started = self.responses.started;
         let Some(slot) = self.slots.front_mut().filter(|slot| slot.takes_a_response()) else {
             let framing = framing::of_response(&response, None);
+            body.declare(framing.declared());
             self.stats.unpaired_responses += 1;
             if self.slots.is_empty() && self.saw_request && !self.in_doubt {
                 // A request was lost: say so, with the answer that it got.
@@ -350,6 +352,7 @@ impl Http1 {
         };
         let framing = framing::of_response(&response, slot.method());
         let upgrades = framing.is_tunnel();
+        body.declare(framing.declared());
         slot.begin_response(response, body, started, at);
         if upgrades {
             slot.upgrade();
