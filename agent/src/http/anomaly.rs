@@ -17,7 +17,7 @@ pub enum Anomaly {
     BadContentLength,
     /// A length and a transfer coding (RFC 9112 section 6.3, item 3).
     ContentLengthAndTransferEncoding,
-    /// Transfer codings of which the last is not `chunked`, or that nobody knows (RFC 9112 section 6.1).
+    /// Transfer codings other than `chunked` alone, which is the only one that nginx reads (RFC 9112 section 6.1).
     TransferEncodingNotChunked,
     /// Several `Transfer-Encoding` lines, or `chunked` more than once (RFC 9112 section 6.1).
     RepeatedTransferEncoding,
@@ -29,7 +29,7 @@ pub enum Anomaly {
     ObsFold,
     /// A blank between a field's name and its colon (RFC 9112 section 5.1).
     SpaceBeforeColon,
-    /// A line in the place of a field that is none: no colon, an empty name, or bytes that no name has.
+    /// A line in the place of a field that is none: no colon, no name, or bytes that no name has.
     BadFieldLine,
     /// A line that ends in LF alone (RFC 9112 section 2.2).
     BareLineFeed,
@@ -45,14 +45,14 @@ pub enum Anomaly {
     BlanksInRequestLine,
     /// A version other than HTTP/1.0 and HTTP/1.1.
     UnknownVersion,
+    /// The gateway answered before the head had ended: it was too long, too slow, or no head at all.
+    UnfinishedHead,
     /// A request of HTTP/0.9: one line, and the answer has no head.
     Http09,
     /// No `Host` in HTTP/1.1 (RFC 9112 section 3.2).
     MissingHost,
     /// Several `Host` fields (RFC 9112 section 3.2).
     RepeatedHost,
-    /// A response to a request that had not been sent, or bytes after the last one that was.
-    UnaskedResponse,
 }
 
 impl Anomaly {
@@ -76,10 +76,10 @@ impl Anomaly {
         Self::BadRequestLine,
         Self::BlanksInRequestLine,
         Self::UnknownVersion,
+        Self::UnfinishedHead,
         Self::Http09,
         Self::MissingHost,
         Self::RepeatedHost,
-        Self::UnaskedResponse,
     ];
 
     /// Its name in messages: stable, snake case.
@@ -104,10 +104,10 @@ impl Anomaly {
             Self::BadRequestLine => "bad_request_line",
             Self::BlanksInRequestLine => "blanks_in_request_line",
             Self::UnknownVersion => "unknown_version",
+            Self::UnfinishedHead => "unfinished_head",
             Self::Http09 => "http09",
             Self::MissingHost => "missing_host",
             Self::RepeatedHost => "repeated_host",
-            Self::UnaskedResponse => "unasked_response",
         }
     }
 
@@ -153,6 +153,12 @@ impl Anomalies {
     #[must_use]
     pub const fn contains(self, anomaly: Anomaly) -> bool {
         self.0 & anomaly.bit() != 0
+    }
+
+    /// Whether it holds any of `others`.
+    #[must_use]
+    pub fn contains_any(self, others: &[Anomaly]) -> bool {
+        others.iter().any(|anomaly| self.contains(*anomaly))
     }
 
     /// Whether there is none.

@@ -88,6 +88,12 @@ pub(crate) fn is_part_of_a_known_start(bytes: &[u8]) -> bool {
     words.any(|known| known.starts_with(word))
 }
 
+/// Whether `bytes` are, or may yet become, the beginning of an HTTP/1 status line.
+#[must_use]
+pub(crate) fn may_be_status_line(bytes: &[u8]) -> bool {
+    !matches!(starts_with(bytes, STATUS_LINE), Prefix::No)
+}
+
 fn starts_with_known_method(bytes: &[u8]) -> bool {
     let mut words = bytes
         .split(|byte| matches!(byte, b' ' | b'\r' | b'\n'))
