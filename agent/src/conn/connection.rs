@@ -2,17 +2,21 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use kongtap_common::record::ConnId;
 
 use super::stats::ConnStats;
 use super::stream::{Stream, Unwanted};
 use crate::capture::event::{ConnEnd, ConnOpen, DataChunk, Direction, KernelTime};
-use crate::http::detect::{DETECTION_BYTES, Detection, detect, detect_joining};
+use crate::http::detect::proxy::{ProxyHeader, proxy_header};
+use crate::http::detect::{DETECTION_BYTES, Detection, begins_error_response, detect, detect_joining};
 use crate::http::exchange::{ConnInfo, Exchange, Leg};
 use crate::http::h1::limits::HttpLimits;
 use crate::http::h1::{Http1, Side};
 use crate::http::h2::{self, Http2};
+
+/// Most bytes that are kept of what stands in the place of a connection's first request.
+const UNREADABLE_BYTES: usize = 4096;
 
 /// A connection that is being followed.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ enum Protocol {
         speaker: Option<Direction>,
         seen: BytesMut,
     },
+    /// Its first bytes are no request. If the gateway answers them in HTTP, as nginx does with 400, they stood for one.
+    Unreadable { client: Direction, seen: BytesMut },
     /// Its start was not seen: it becomes known when a call begins like a request.
     Joined,
     /// HTTP/1.
@@ -125,7 +131,10 @@ impl Connection {
                 bytes => Unwanted::Bytes(bytes),
             },
             Protocol::Opaque => Unwanted::All,
-            Protocol::Http2(_) | Protocol::Undecided { .. } | Protocol::Joined => Unwanted::Bytes(0),
+            Protocol::Http2(_)
+            | Protocol::Undecided { .. }
+            | Protocol::Unreadable { .. }
+            | Protocol::Joined => Unwanted::Bytes(0),
         };
         self.stream(direction).skip(unwanted)
     }
@@ -143,6 +152,9 @@ impl Connection {
         }
         let hole = self.stream(direction).place_end(pos);
         self.hole(direction, hole, at, out);
+        if let Protocol::Http1(http) = &mut self.protocol {
+            http.socket_is_gone();
+        }
     }
 
     pub(super) fn end(&mut self, end: &ConnEnd, out: &mut Vec<Exchange>) {
@@ -152,7 +164,10 @@ impl Connection {
         match &mut self.protocol {
             Protocol::Http1(http) => http.end(side(http.leg(), end.direction), end.at, out),
             Protocol::Http2(http) => http.end(side(http.leg(), end.direction), out),
-            Protocol::Undecided { .. } | Protocol::Joined | Protocol::Opaque => {}
+            Protocol::Undecided { .. }
+            | Protocol::Unreadable { .. }
+            | Protocol::Joined
+            | Protocol::Opaque => {}
         }
     }
 
@@ -161,6 +176,10 @@ impl Connection {
         match &mut self.protocol {
             Protocol::Http1(http) => http.close(at, out),
             Protocol::Http2(http) => http.close(out),
+            Protocol::Unreadable { seen, .. } => {
+                let what = detect(seen);
+                self.give_up(what);
+            }
             Protocol::Undecided { .. } | Protocol::Joined | Protocol::Opaque => {}
         }
         self.take_stats()
@@ -198,12 +217,26 @@ impl Connection {
                     }
                     return;
                 }
-                let bytes = if seen.is_empty() {
+                let mut bytes = if seen.is_empty() {
                     bytes
                 } else {
                     seen.extend_from_slice(&bytes);
                     std::mem::take(seen).freeze()
                 };
+                match proxy_header(&bytes) {
+                    ProxyHeader::EndsAt(end) => {
+                        bytes.advance(end);
+                        if bytes.is_empty() {
+                            return;
+                        }
+                    }
+                    // A blank line may be the beginning of one; where nothing else is there, it does not matter which.
+                    ProxyHeader::SoFar => {
+                        seen.extend_from_slice(&bytes);
+                        return;
+                    }
+                    ProxyHeader::Absent => {}
+                }
                 match h2::is_server_preface(&bytes) {
                     Some(true) => {
                         self.begin_http2(direction.opposite(), limits);
@@ -227,8 +260,21 @@ impl Connection {
                     // Its request is lost, and there will be others.
                     Detection::Response => self.protocol = Protocol::Joined,
                     Detection::Tls | Detection::Other | Detection::Undecided => {
-                        self.give_up(detection);
+                        self.find_unreadable(direction, &bytes, detection);
                     }
+                }
+            }
+            Protocol::Unreadable { client, seen } => {
+                let client = *client;
+                if direction == client && seen.len().saturating_add(bytes.len()) <= UNREADABLE_BYTES {
+                    seen.extend_from_slice(&bytes);
+                } else if direction != client && begins_error_response(&bytes) {
+                    let seen = std::mem::take(seen).freeze();
+                    self.begin_http1(client, seen, at, limits, out);
+                    self.bytes(direction, bytes, at, limits, out);
+                } else {
+                    let what = detect(seen);
+                    self.give_up(what);
                 }
             }
             Protocol::Joined => match detect_joining(&bytes) {
@@ -272,6 +318,18 @@ impl Connection {
         self.protocol = Protocol::Http2(Box::new(Http2::new(self.info, leg_asked_by(client), limits)));
     }
 
+    /// Its first bytes are no request, but perhaps somebody answers them as one.
+    fn find_unreadable(&mut self, client: Direction, bytes: &[u8], what: Detection) {
+        if bytes.len() > UNREADABLE_BYTES {
+            self.give_up(what);
+        } else {
+            self.protocol = Protocol::Unreadable {
+                client,
+                seen: BytesMut::from(bytes),
+            };
+        }
+    }
+
     fn give_up(&mut self, what: Detection) {
         match what {
             Detection::Tls => self.stats.ciphertext += 1,
@@ -290,7 +348,10 @@ impl Connection {
         match &mut self.protocol {
             Protocol::Http1(http) => self.stats.http.add(&http.take_stats()),
             Protocol::Http2(http) => self.stats.http.add(&http.take_stats()),
-            Protocol::Undecided { .. } | Protocol::Joined | Protocol::Opaque => {}
+            Protocol::Undecided { .. }
+            | Protocol::Unreadable { .. }
+            | Protocol::Joined
+            | Protocol::Opaque => {}
         }
     }
 
@@ -310,6 +371,7 @@ impl Connection {
             Protocol::Http2(http) => http.hole(side(http.leg(), direction), bytes, at, out),
             // The start is lost: what comes next may be anywhere in a message.
             Protocol::Undecided { .. } => self.protocol = Protocol::Joined,
+            Protocol::Unreadable { .. } => self.give_up(Detection::Other),
             Protocol::Joined | Protocol::Opaque => {}
         }
     }
@@ -323,6 +385,7 @@ impl Connection {
             // Which bytes are left of it cannot be chosen, so they are as good as lost.
             Protocol::Http2(http) => http.hole(side(http.leg(), direction), bytes, at, out),
             Protocol::Undecided { .. } => self.protocol = Protocol::Joined,
+            Protocol::Unreadable { .. } => self.give_up(Detection::Other),
             Protocol::Joined | Protocol::Opaque => {}
         }
     }

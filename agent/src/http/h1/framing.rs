@@ -7,6 +7,8 @@
 mod chunk;
 
 pub(crate) use self::chunk::Chunk;
+#[cfg(test)]
+pub(super) use self::chunk::{SIZE_LINE_LIMIT_BYTES, TRAILER_LIMIT_BYTES};
 use super::head::{RequestHead, ResponseHead};
 use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::exchange::Version;
@@ -94,8 +96,10 @@ pub(crate) fn of_request(head: &RequestHead) -> (Framing, Anomalies) {
     let said = Said::by(&head.headers);
     let mut anomalies = said.anomalies(head.version);
     anomalies.extend(head.anomalies);
+    // Of a head that was not read to its end it is not known.
+    let is_read = !anomalies.contains_any(&[Anomaly::BadRequestLine, Anomaly::UnfinishedHead]);
     anomalies.insert_if(
-        said.hosts == 0 && head.version == Version::Http11,
+        said.hosts == 0 && head.version == Version::Http11 && is_read,
         Anomaly::MissingHost,
     );
     anomalies.insert_if(said.hosts > 1, Anomaly::RepeatedHost);

@@ -72,7 +72,7 @@ pub(crate) fn find_end(bytes: &[u8], searched: &mut usize) -> HeadEnd {
 pub(crate) fn parse_request(text: &[u8], most_fields: usize) -> RequestHead {
     let text = Bytes::copy_from_slice(text);
     let (line, fields, mut anomalies) = split_line(&text);
-    let line = request_line(line, &mut anomalies);
+    let line = request_line(line, text.contains(&b'\n'), &mut anomalies);
     let (headers, odd) = if line.has_fields {
         fields::parse(&text, fields, most_fields)
     } else {
@@ -152,7 +152,8 @@ struct RequestLine<'a> {
     has_fields: bool,
 }
 
-fn request_line<'a>(line: &'a [u8], anomalies: &mut Anomalies) -> RequestLine<'a> {
+/// `is_whole`: the line has come to its end.
+fn request_line<'a>(line: &'a [u8], is_whole: bool, anomalies: &mut Anomalies) -> RequestLine<'a> {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let method_end = line.iter().position(is_blank).unwrap_or(line.len());
     let (method, rest) = line.split_at_checked(method_end).unwrap_or((line, b""));
@@ -194,7 +195,7 @@ fn request_line<'a>(line: &'a [u8], anomalies: &mut Anomalies) -> RequestLine<'a
             (target, version, true)
         }
         (None, None) if !rest.is_empty() => {
-            anomalies.insert(Anomaly::Http09);
+            anomalies.insert_if(is_whole, Anomaly::Http09);
             (rest, Version::Http10, false)
         }
         (None, _) => {
