@@ -1,5 +1,8 @@
 //! One connection: its two streams, and what protocol they turned out to carry.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::{Buf as _, Bytes, BytesMut};

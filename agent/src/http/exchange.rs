@@ -90,7 +90,7 @@ pub enum HeadState {
 pub struct Request {
     /// What of the head is known.
     pub head: HeadState,
-    /// Method as sent.
+    /// Method as sent; empty where what stood in its place was none, as `target`.
     pub method: Bytes,
     /// Request target as sent: origin, absolute, authority or asterisk form.
     pub target: Bytes,
@@ -100,7 +100,7 @@ pub struct Request {
     pub headers: Headers,
     /// Body.
     pub body: Body,
-    /// Fields after the body (HTTP/2; those of chunked bodies are not kept).
+    /// Fields after the body: HTTP/2's, and those of chunked bodies.
     pub trailers: Headers,
     /// When its first byte moved.
     pub started: KernelTime,
@@ -132,7 +132,7 @@ pub struct Response {
     pub headers: Headers,
     /// Body.
     pub body: Body,
-    /// Fields after the body (HTTP/2; those of chunked bodies are not kept).
+    /// Fields after the body: HTTP/2's, and those of chunked bodies.
     pub trailers: Headers,
     /// When its first byte moved.
     pub started: KernelTime,

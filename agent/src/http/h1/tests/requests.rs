@@ -198,7 +198,7 @@ fn answers_to_what_is_no_head() {
             refusal(400),
             END,
         ],
-        &["  [] -> 400 [!] ! control_byte ! bad_request_line"],
+        &["  [] -> 400 [!] ! control_byte ! bad_request_line ! unfinished_head"],
     );
     check(
         "plain HTTP to a TLS port (nginx: The plain HTTP request was sent to HTTPS port)",
@@ -208,7 +208,7 @@ fn answers_to_what_is_no_head() {
     check(
         "another protocol",
         &[req("SSH-2.0-OpenSSH_9.6\r\n"), refusal(400), END],
-        &["SSH-2.0-OpenSSH_9.6  [] -> 400 [!] ! bad_method ! bad_request_line"],
+        &["SSH-2.0-OpenSSH_9.6  [] -> 400 [!] ! bad_method ! bad_request_line ! unfinished_head"],
     );
     check(
         "nothing but blank lines, and a goodbye",

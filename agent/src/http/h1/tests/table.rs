@@ -9,27 +9,27 @@ use crate::http::verdict::Verdict;
 
 /// `GET target`, whole.
 pub(super) fn get(target: &str) -> Move {
-    req(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"))
+    req(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"))
 }
 
 /// `POST /p` with `fields` and what follows the head.
 pub(super) fn post(fields: &str, body: &str) -> Move {
-    req(&format!("POST /p HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n{body}"))
+    req(format!("POST /p HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n{body}"))
 }
 
 /// `200` with `fields` and what follows the head.
 pub(super) fn ok(fields: &str, body: &str) -> Move {
-    res(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{body}"))
+    res(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{body}"))
 }
 
 /// `status` without a body.
 pub(super) fn empty(status: u16) -> Move {
-    res(&format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"))
+    res(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"))
 }
 
 /// nginx's answer to what it refuses.
 pub(super) fn refusal(status: u16) -> Move {
-    res(&format!(
+    res(format!(
         "HTTP/1.1 {status} X\r\nContent-Length: 1\r\nConnection: close\r\n\r\n!"
     ))
 }
@@ -50,22 +50,28 @@ pub(super) const GONE: Move = Move::Gone;
 /// trailer and `! name` for each anomaly.
 pub(super) fn exchange(exchange: &Exchange) -> String {
     let body = |body: &Body| format!("[{}]", body.bytes.escape_ascii());
-    let request = exchange.request.as_ref().map_or("*".to_owned(), |request| {
-        let words = format!(
-            "{} {}",
-            request.method.escape_ascii(),
-            request.target.escape_ascii()
-        );
-        format!(
-            "{words} {}{}",
-            body(&request.body),
-            fields(" + ", &request.trailers)
-        )
-    });
-    let response = exchange.response.as_ref().map_or("*".to_owned(), |response| {
-        let trailers = fields(" + ", &response.trailers);
-        format!("{} {}{trailers}", response.status, body(&response.body))
-    });
+    let request = exchange.request.as_ref().map_or_else(
+        || "*".to_owned(),
+        |request| {
+            let words = format!(
+                "{} {}",
+                request.method.escape_ascii(),
+                request.target.escape_ascii()
+            );
+            format!(
+                "{words} {}{}",
+                body(&request.body),
+                fields(" + ", &request.trailers)
+            )
+        },
+    );
+    let response = exchange.response.as_ref().map_or_else(
+        || "*".to_owned(),
+        |response| {
+            let trailers = fields(" + ", &response.trailers);
+            format!("{} {}{trailers}", response.status, body(&response.body))
+        },
+    );
     format!("{request} -> {response}{}{}", verdict(exchange), odd(exchange))
 }
 
