@@ -1,7 +1,7 @@
 //! `Transfer-Encoding` against `Content-Length`, and in forms that some take for `chunked` and others do not: the catalogue of
 //! request smuggling (CL.TE, TE.CL, TE.TE). A real nginx answered each as it does here.
 
-use super::table::{END, check, empty, get, post, refusal, req};
+use super::table::{END, GONE, check, empty, get, post, refusal, req};
 
 /// Refused by every nginx: nothing after the head is read.
 #[track_caller]
@@ -75,7 +75,7 @@ fn by_answer(name: &str, head: &str, anomalies: &str) {
     let request = || req(format!("{head}\r\n\r\n2\r\nab\r\n0\r\n\r\n"));
     check(
         name,
-        &[request(), get("/smuggled"), refusal(400), END],
+        &[request(), get("/smuggled"), refusal(400), END, GONE],
         &[&format!("POST /p [ab] -> 400 [!]{anomalies}")],
     );
     check(
