@@ -1,10 +1,12 @@
 //! One connection: its two streams, and what protocol they turned out to carry.
 
 mod memory;
+#[cfg(test)]
+mod tests;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use kongtap_common::record::ConnId;
 
 use self::memory::Held;
@@ -13,12 +15,16 @@ use super::reorder::{Known, Placed, Window};
 use super::stats::ConnStats;
 use super::stream::{Stream, Unwanted};
 use crate::capture::event::{ConnEnd, ConnOpen, DataChunk, Direction, KernelTime, StreamEnds};
-use crate::http::detect::{DETECTION_BYTES, Detection, detect, detect_joining};
+use crate::http::detect::proxy::{ProxyHeader, proxy_header};
+use crate::http::detect::{DETECTION_BYTES, Detection, begins_error_response, detect, detect_joining};
 use crate::http::exchange::{ConnInfo, Exchange, Leg};
 use crate::http::h1::limits::HttpLimits;
 use crate::http::h1::{Http1, Side};
 use crate::http::h2::{self, Http2};
 use crate::http::open::OpenRequest;
+
+/// Most bytes that are kept of what stands in the place of a connection's first request.
+const UNREADABLE_BYTES: usize = 4096;
 
 /// A connection that is being followed.
 #[derive(Debug)]
@@ -44,6 +50,8 @@ enum Protocol {
         speaker: Option<Direction>,
         seen: BytesMut,
     },
+    /// Its first bytes are no request. If the gateway answers them in HTTP, as nginx does with 400, they stood for one.
+    Unreadable { client: Direction, seen: BytesMut },
     /// Its start was not seen: it becomes known when a call begins like a request.
     Joined,
     /// HTTP/1.
@@ -118,7 +126,10 @@ impl Connection {
             Protocol::Http1(http) if http.leg() == Leg::Downstream => out.extend(http.open_requests()),
             Protocol::Http2(http) if http.leg() == Leg::Downstream => out.extend(http.open_requests()),
             Protocol::Http1(_) | Protocol::Http2(_) => {}
-            Protocol::Undecided { .. } | Protocol::Joined | Protocol::Opaque => {}
+            Protocol::Undecided { .. }
+            | Protocol::Unreadable { .. }
+            | Protocol::Joined
+            | Protocol::Opaque => {}
         }
     }
 
@@ -170,7 +181,10 @@ impl Connection {
     fn is_ahead(&self, placed: &Placed) -> bool {
         match self.protocol {
             Protocol::Joined | Protocol::Opaque => false,
-            Protocol::Undecided { .. } | Protocol::Http1(_) | Protocol::Http2(_) => {
+            Protocol::Undecided { .. }
+            | Protocol::Unreadable { .. }
+            | Protocol::Http1(_)
+            | Protocol::Http2(_) => {
                 // What has no bytes says that those before it are lost.
                 !placed.is_mark() && !self.known().reaches(placed)
             }
@@ -231,7 +245,10 @@ impl Connection {
                 bytes => Unwanted::Bytes(bytes),
             },
             Protocol::Opaque => Unwanted::All,
-            Protocol::Http2(_) | Protocol::Undecided { .. } | Protocol::Joined => Unwanted::Bytes(0),
+            Protocol::Http2(_)
+            | Protocol::Undecided { .. }
+            | Protocol::Unreadable { .. }
+            | Protocol::Joined => Unwanted::Bytes(0),
         };
         self.stream(direction).skip(unwanted)
     }
@@ -243,6 +260,9 @@ impl Connection {
         }
         let hole = self.stream(direction).place_end(pos);
         self.hole(direction, hole, at, out);
+        if let Protocol::Http1(http) = &mut self.protocol {
+            http.socket_is_gone();
+        }
     }
 
     fn end(&mut self, end: &ConnEnd, out: &mut Vec<Exchange>) {
@@ -251,7 +271,10 @@ impl Connection {
         match &mut self.protocol {
             Protocol::Http1(http) => http.end(side(http.leg(), end.direction), end.at, out),
             Protocol::Http2(http) => http.end(side(http.leg(), end.direction), out),
-            Protocol::Undecided { .. } | Protocol::Joined | Protocol::Opaque => {}
+            Protocol::Undecided { .. }
+            | Protocol::Unreadable { .. }
+            | Protocol::Joined
+            | Protocol::Opaque => {}
         }
     }
 
@@ -275,6 +298,10 @@ impl Connection {
             Protocol::Http1(http) if ends.is_none() => http.give_up(at, out),
             Protocol::Http1(http) => http.close(at, out),
             Protocol::Http2(http) => http.close(out),
+            Protocol::Unreadable { seen, .. } => {
+                let what = detect(seen);
+                self.give_up(what);
+            }
             Protocol::Undecided { .. } | Protocol::Joined | Protocol::Opaque => {}
         }
         self.take_stats()
@@ -315,12 +342,26 @@ impl Connection {
                     }
                     return;
                 }
-                let bytes = if seen.is_empty() {
+                let mut bytes = if seen.is_empty() {
                     bytes
                 } else {
                     seen.extend_from_slice(&bytes);
                     std::mem::take(seen).freeze()
                 };
+                match proxy_header(&bytes) {
+                    ProxyHeader::EndsAt(end) => {
+                        bytes.advance(end);
+                        if bytes.is_empty() {
+                            return;
+                        }
+                    }
+                    // A blank line may be the beginning of one; where nothing else is there, it does not matter which.
+                    ProxyHeader::SoFar => {
+                        seen.extend_from_slice(&bytes);
+                        return;
+                    }
+                    ProxyHeader::Absent => {}
+                }
                 match h2::is_server_preface(&bytes) {
                     Some(true) => {
                         self.begin_http2(direction.opposite(), limits);
@@ -344,8 +385,21 @@ impl Connection {
                     // Its request is lost, and there will be others.
                     Detection::Response => self.protocol = Protocol::Joined,
                     Detection::Tls | Detection::Other | Detection::Undecided => {
-                        self.give_up(detection);
+                        self.find_unreadable(direction, &bytes, detection);
                     }
+                }
+            }
+            Protocol::Unreadable { client, seen } => {
+                let client = *client;
+                if direction == client && seen.len().saturating_add(bytes.len()) <= UNREADABLE_BYTES {
+                    seen.extend_from_slice(&bytes);
+                } else if direction != client && begins_error_response(&bytes) {
+                    let seen = std::mem::take(seen).freeze();
+                    self.begin_http1(client, seen, at, limits, out);
+                    self.bytes(direction, bytes, at, limits, out);
+                } else {
+                    let what = detect(seen);
+                    self.give_up(what);
                 }
             }
             Protocol::Joined => match detect_joining(&bytes) {
@@ -389,6 +443,18 @@ impl Connection {
         self.protocol = Protocol::Http2(Box::new(Http2::new(self.info, leg_asked_by(client), limits)));
     }
 
+    /// Its first bytes are no request, but perhaps somebody answers them as one.
+    fn find_unreadable(&mut self, client: Direction, bytes: &[u8], what: Detection) {
+        if bytes.len() > UNREADABLE_BYTES {
+            self.give_up(what);
+        } else {
+            self.protocol = Protocol::Unreadable {
+                client,
+                seen: BytesMut::from(bytes),
+            };
+        }
+    }
+
     fn give_up(&mut self, what: Detection) {
         match what {
             Detection::Tls => self.stats.ciphertext += 1,
@@ -407,7 +473,10 @@ impl Connection {
         match &mut self.protocol {
             Protocol::Http1(http) => self.stats.http.add(&http.take_stats()),
             Protocol::Http2(http) => self.stats.http.add(&http.take_stats()),
-            Protocol::Undecided { .. } | Protocol::Joined | Protocol::Opaque => {}
+            Protocol::Undecided { .. }
+            | Protocol::Unreadable { .. }
+            | Protocol::Joined
+            | Protocol::Opaque => {}
         }
     }
 
@@ -427,6 +496,7 @@ impl Connection {
             Protocol::Http2(http) => http.hole(side(http.leg(), direction), bytes, at, out),
             // The start is lost: what comes next may be anywhere in a message.
             Protocol::Undecided { .. } => self.protocol = Protocol::Joined,
+            Protocol::Unreadable { .. } => self.give_up(Detection::Other),
             Protocol::Joined | Protocol::Opaque => {}
         }
     }
@@ -440,6 +510,7 @@ impl Connection {
             // Which bytes are left of it cannot be chosen, so they are as good as lost.
             Protocol::Http2(http) => http.hole(side(http.leg(), direction), bytes, at, out),
             Protocol::Undecided { .. } => self.protocol = Protocol::Joined,
+            Protocol::Unreadable { .. } => self.give_up(Detection::Other),
             Protocol::Joined | Protocol::Opaque => {}
         }
     }

@@ -81,7 +81,12 @@ pub fn is_gateway_made_error(joined: &JoinedExchange) -> bool {
 /// none, so this says nothing of whose fault it is.
 #[must_use]
 pub fn is_upstream_unseen(joined: &JoinedExchange) -> bool {
-    joined.upstream.is_empty() && joined.client.response.as_ref().is_some_and(provenance::says_proxied)
+    joined.upstream.is_empty()
+        && joined
+            .client
+            .response
+            .as_ref()
+            .is_some_and(provenance::says_proxied)
 }
 
 /// Whether the plugin's `access` phase did not run, because something before it answered: an auth plugin (401, 403), a

@@ -67,7 +67,8 @@ impl Latencies {
                 .then(|| between(attempts.first, attempts.last))
                 .flatten(),
             upstream_receive: between(attempts.answered, attempts.ended),
-            response_send: response.and_then(|response| between(Some(response.started), Some(response.ended))),
+            response_send: response
+                .and_then(|response| between(Some(response.started), Some(response.ended))),
             gateway: gateway(request, response, &attempts, is_own),
         }
     }

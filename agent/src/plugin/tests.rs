@@ -413,9 +413,7 @@ fn an_unknown_consumer_matters_where_somebodys_configuration_says_otherwise() {
     fn check(configs: &str, expected: Option<&str>) {
         let snapshot = gateway();
         let set = PluginSet::bind(&plugins(&format!("{{plugins: [{configs}]}}")), &snapshot);
-        let route = snapshot
-            .route(&Reference::Name("r".to_owned()))
-            .expect("a route");
+        let route = snapshot.route(&Reference::Name("r".to_owned())).expect("a route");
         let decision = set.decide(&Resolution {
             route: RouteMatch::Matched(Arc::clone(route)),
             service: None,

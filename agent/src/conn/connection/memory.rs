@@ -51,7 +51,7 @@ impl Connection {
         match &self.protocol {
             Protocol::Http1(http) => http.held_bytes(),
             Protocol::Http2(http) => http.held_bytes(),
-            Protocol::Undecided { seen, .. } => seen.len(),
+            Protocol::Undecided { seen, .. } | Protocol::Unreadable { seen, .. } => seen.len(),
             Protocol::Joined | Protocol::Opaque => 0,
         }
     }
@@ -71,7 +71,10 @@ impl Connection {
             match &mut self.protocol {
                 Protocol::Http1(http) => http.stop_keeping_bodies(),
                 Protocol::Http2(http) => http.stop_keeping_bodies(),
-                Protocol::Undecided { .. } | Protocol::Joined | Protocol::Opaque => {}
+                Protocol::Undecided { .. }
+                | Protocol::Unreadable { .. }
+                | Protocol::Joined
+                | Protocol::Opaque => {}
             }
         } else if counted < most / 2 {
             self.held.is_full = false;
@@ -80,7 +83,10 @@ impl Connection {
             let gave_way = match &mut self.protocol {
                 Protocol::Http1(http) => http.give_up_oldest(out),
                 Protocol::Http2(http) => http.give_up_oldest(out),
-                Protocol::Undecided { .. } | Protocol::Joined | Protocol::Opaque => false,
+                Protocol::Undecided { .. }
+                | Protocol::Unreadable { .. }
+                | Protocol::Joined
+                | Protocol::Opaque => false,
             };
             if !gave_way {
                 break;

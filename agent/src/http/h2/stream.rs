@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::head::Head;
 use crate::capture::event::KernelTime;
+use crate::http::anomaly::Anomalies;
 use crate::http::body::BodyBuilder;
 use crate::http::exchange::{ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Reset, Response, Version};
 use crate::http::h1::Side;
@@ -294,6 +295,8 @@ impl Stream {
             outcome,
             stream: Some(id),
             reset: self.reset,
+            left_by: None,
+            anomalies: Anomalies::NONE,
         }
     }
 

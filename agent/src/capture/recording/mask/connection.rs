@@ -4,6 +4,7 @@ use super::MASK;
 use super::http1::{Http1, blacken};
 use super::names::Names;
 use crate::capture::event::Direction;
+use crate::http::detect::proxy::{ProxyHeader, proxy_header};
 use crate::http::detect::{DETECTION_BYTES, Detection, detect, detect_joining};
 use crate::http::h1::Side;
 
@@ -176,6 +177,22 @@ impl Connection {
                 let mut seen = std::mem::take(seen);
                 let before = seen.len();
                 seen.extend_from_slice(bytes);
+                match proxy_header(&seen) {
+                    ProxyHeader::EndsAt(end) => {
+                        let header = end.saturating_sub(before).min(bytes.len());
+                        let (_, rest) = bytes.split_at_mut(header);
+                        return match self.bytes(direction, rest, names) {
+                            Kept::First(kept) if !rest.is_empty() => Kept::First(header + kept),
+                            Kept::First(_) | Kept::All => Kept::All,
+                        };
+                    }
+                    ProxyHeader::SoFar => {
+                        let speaker = Some(direction);
+                        self.protocol = Protocol::Undecided { speaker, seen };
+                        return Kept::All;
+                    }
+                    ProxyHeader::Absent => {}
+                }
                 match detect(&seen) {
                     Detection::Undecided if seen.len() < DETECTION_BYTES => {
                         let speaker = Some(direction);
