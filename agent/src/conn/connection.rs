@@ -12,7 +12,7 @@ use crate::http::detect::{DETECTION_BYTES, Detection, detect, detect_joining};
 use crate::http::exchange::{ConnInfo, Exchange, Leg};
 use crate::http::h1::limits::HttpLimits;
 use crate::http::h1::{Http1, Side};
-use crate::http::h2::{self, Http2};
+use crate::http::h2::{Http2, join, upgrade};
 
 /// A connection that is being followed.
 #[derive(Debug)]
@@ -179,16 +179,19 @@ impl Connection {
                 http.keep_bodies(limits.body_bytes);
                 http.data(side(http.leg(), direction), bytes, at, out);
                 if http.is_opaque() {
-                    self.become_opaque();
+                    self.leave_http1(direction, at, limits, out);
                 }
             }
-            Protocol::Http2(http) => http.data(side(http.leg(), direction), bytes, at, out),
+            Protocol::Http2(http) => {
+                http.keep_bodies(limits.body_bytes);
+                http.data(side(http.leg(), direction), bytes, at, out);
+            }
             Protocol::Undecided { speaker, seen } => {
                 // The client speaks first, but for HTTP/2's SETTINGS, so the other direction's first bytes say that this is no HTTP
                 // from its start.
                 let speaker = *speaker.get_or_insert(direction);
                 if speaker != direction {
-                    if h2::is_server_preface(&bytes) == Some(true) {
+                    if join::is_server_preface(&bytes) == Some(true) {
                         let before = std::mem::take(seen).freeze();
                         self.begin_http2(speaker, limits);
                         self.bytes(speaker, before, at, limits, out);
@@ -204,7 +207,7 @@ impl Connection {
                     seen.extend_from_slice(&bytes);
                     std::mem::take(seen).freeze()
                 };
-                match h2::is_server_preface(&bytes) {
+                match join::is_server_preface(&bytes) {
                     Some(true) => {
                         self.begin_http2(direction.opposite(), limits);
                         self.bytes(direction, bytes, at, limits, out);
@@ -239,7 +242,7 @@ impl Connection {
                 }
                 Detection::Tls => self.give_up(Detection::Tls),
                 Detection::Response | Detection::Other | Detection::Undecided => {
-                    if let Some(leg) = h2::leg_of_call(&bytes, direction) {
+                    if let Some(leg) = join::leg_of_call(&bytes, direction) {
                         self.stats.http2 += 1;
                         let mut http = Http2::joining(self.info, leg, limits);
                         http.data(side(leg, direction), bytes, at, out);
@@ -270,6 +273,33 @@ impl Connection {
     fn begin_http2(&mut self, client: Direction, limits: HttpLimits) {
         self.stats.http2 += 1;
         self.protocol = Protocol::Http2(Box::new(Http2::new(self.info, leg_asked_by(client), limits)));
+    }
+
+    /// HTTP/1 is over here: the connection goes on in HTTP/2 if both sides said so, and in something that is not read otherwise.
+    fn leave_http1(
+        &mut self,
+        direction: Direction,
+        at: KernelTime,
+        limits: HttpLimits,
+        out: &mut Vec<Exchange>,
+    ) {
+        let Protocol::Http1(http) = &mut self.protocol else {
+            return;
+        };
+        let (leg, rest) = (http.leg(), http.take_rest());
+        let conn = self.info.id;
+        let asked = out
+            .pop_if(|exchange| exchange.conn.id == conn && upgrade::is_agreed(exchange))
+            .and_then(|exchange| exchange.request);
+        self.become_opaque();
+        if let Some(request) = asked {
+            self.stats.http2 += 1;
+            let http = Http2::upgraded(self.info, leg, limits, request);
+            self.protocol = Protocol::Http2(Box::new(http));
+            if !rest.is_empty() {
+                self.bytes(direction, rest, at, limits, out);
+            }
+        }
     }
 
     fn give_up(&mut self, what: Detection) {
@@ -320,8 +350,7 @@ impl Connection {
         }
         match &mut self.protocol {
             Protocol::Http1(http) => http.left(side(http.leg(), direction), bytes, at, out),
-            // Which bytes are left of it cannot be chosen, so they are as good as lost.
-            Protocol::Http2(http) => http.hole(side(http.leg(), direction), bytes, at, out),
+            Protocol::Http2(http) => http.left(side(http.leg(), direction), bytes, at, out),
             Protocol::Undecided { .. } => self.protocol = Protocol::Joined,
             Protocol::Joined | Protocol::Opaque => {}
         }

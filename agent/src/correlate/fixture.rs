@@ -6,6 +6,7 @@ use kongtap_common::record::ConnId;
 use serde_json::Value;
 
 use crate::capture::event::KernelTime;
+use crate::http::anomaly::Anomalies;
 use crate::http::exchange::{Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response, Version};
 use crate::http::headers::Headers;
 
@@ -82,6 +83,8 @@ pub(super) fn exchange(
         },
         stream: None,
         reset: None,
+        left_by: None,
+        anomalies: Anomalies::NONE,
         request,
         response,
     }

@@ -60,6 +60,8 @@ pub struct Http1 {
     unasked: u32,
     /// No more HTTP follows: another protocol, or nothing that is answered.
     opaque: bool,
+    /// What followed the last head in its call when the protocol changed.
+    rest: Bytes,
     /// A request was seen, so a response without one is a loss and not just the past.
     saw_request: bool,
     stats: HttpStats,
@@ -80,6 +82,7 @@ impl Http1 {
             in_doubt: false,
             unasked: 0,
             opaque: false,
+            rest: Bytes::new(),
             saw_request: false,
             stats: HttpStats::default(),
         }
@@ -95,6 +98,11 @@ impl Http1 {
     #[must_use]
     pub const fn is_opaque(&self) -> bool {
         self.opaque
+    }
+
+    /// The bytes that followed, in the same call, the head with which the connection changed its protocol.
+    pub fn take_rest(&mut self) -> Bytes {
+        std::mem::take(&mut self.rest)
     }
 
     /// What was met since the last call; resets.
@@ -122,6 +130,9 @@ impl Http1 {
                     return;
                 }
             }
+        }
+        if self.opaque {
+            self.rest = bytes;
         }
     }
 
@@ -280,7 +291,8 @@ impl Http1 {
                         self.land(Side::Response, at, out);
                     }
                     self.begin_request();
-                    let body = BodyBuilder::new(self.body_limit());
+                    let mut body = BodyBuilder::new(self.body_limit());
+                    body.declare(framing.declared());
                     // How many requests are missing is not known, so the answers after them cannot be told apart.
                     let follows_a_loss = self.slots.iter().any(Slot::is_lost_and_unanswered);
                     let mut slot = Slot::new(request, body, self.requests.started, at);
@@ -331,10 +343,11 @@ impl Http1 {
             self.responses.state = State::Head;
             return;
         }
-        let body = BodyBuilder::new(self.body_limit());
+        let mut body = BodyBuilder::new(self.body_limit());
         let started = self.responses.started;
         let Some(slot) = self.slots.front_mut().filter(|slot| slot.takes_a_response()) else {
             let framing = framing::of_response(&response, None);
+            body.declare(framing.declared());
             self.stats.unpaired_responses += 1;
             if self.slots.is_empty() && self.saw_request && !self.in_doubt {
                 // A request was lost: say so, with the answer that it got.
@@ -350,6 +363,7 @@ impl Http1 {
         };
         let framing = framing::of_response(&response, slot.method());
         let upgrades = framing.is_tunnel();
+        body.declare(framing.declared());
         slot.begin_response(response, body, started, at);
         if upgrades {
             slot.upgrade();

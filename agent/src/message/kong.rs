@@ -13,7 +13,10 @@ use crate::capture::event::KernelTime;
 use crate::clock::WallClock;
 use crate::correlate::JoinedExchange;
 use crate::gateway::snapshot::{ConsumerMatch, RouteMatch};
+use crate::http::anomaly::Anomalies;
 use crate::http::exchange::{Body, Exchange, HeadState, Peer, Response, Version};
+use crate::http::h1::Side;
+use crate::http::verdict::Verdict;
 use crate::message::BuildInput;
 use crate::message::answer::{self, AnsweredBy};
 use crate::message::fields::HeaderObject;
@@ -92,6 +95,8 @@ pub(super) struct Kong<'a> {
     upstream: Option<Upstream>,
     latencies: Latencies,
     completeness: Completeness,
+    #[serde(skip_serializing_if = "Anomalies::is_empty")]
+    anomalies: Anomalies,
     #[serde(skip_serializing_if = "Option::is_none")]
     reset: Option<ResetObject>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,8 +155,60 @@ struct Latencies {
 
 #[derive(Debug, Serialize)]
 struct Completeness {
+    #[serde(flatten)]
+    verdict: VerdictObject,
     request: Captured,
     response: Captured,
+}
+
+/// The verdict's name under `verdict`, and its particulars beside it.
+#[derive(Debug, Serialize)]
+struct VerdictObject {
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    side: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<u64>,
+}
+
+impl VerdictObject {
+    fn new(joined: &JoinedExchange) -> Self {
+        let verdict = verdict_of(joined);
+        let (side, at, of) = match verdict {
+            Verdict::BodyCut { side, at, of } => (Some(side), Some(at), of),
+            Verdict::Hole { side, at } => (Some(side), Some(at), None),
+            Verdict::Whole | Verdict::HeadLost | Verdict::ResponseAbsent | Verdict::ClientGone => {
+                (None, None, None)
+            }
+        };
+        Self {
+            verdict: verdict.name(),
+            side: side.map(|side| match side {
+                Side::Request => "request",
+                Side::Response => "response",
+            }),
+            at,
+            of,
+        }
+    }
+}
+
+/// The client leg's verdict. nginx learns without a call that its client has left (`EPOLLRDHUP`), so that leg may not tell who
+/// gave up; but nginx then leaves the upstream too, which it does for no other reason without an answer to its client (it
+/// answers 504 after a timeout).
+fn verdict_of(joined: &JoinedExchange) -> Verdict {
+    let verdict = joined.client.verdict();
+    let left_upstream = joined
+        .upstream
+        .last()
+        .is_some_and(|last| last.verdict() == Verdict::ClientGone);
+    if verdict == Verdict::ResponseAbsent && left_upstream {
+        Verdict::ClientGone
+    } else {
+        verdict
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -232,6 +289,7 @@ impl<'a> Kong<'a> {
             }),
             latencies: Latencies::new(joined),
             completeness: Completeness {
+                verdict: VerdictObject::new(joined),
                 request: Captured::new(
                     client
                         .request
@@ -247,6 +305,7 @@ impl<'a> Kong<'a> {
                     false,
                 ),
             },
+            anomalies: client.anomalies,
             reset: client.reset.map(|reset| ResetObject {
                 by: match reset.by {
                     Peer::Client => "client",

@@ -13,7 +13,10 @@ use crate::clock::WallClock;
 use crate::correlate::JoinedExchange;
 use crate::gateway::entities::{Consumer, Route, Scope, Service};
 use crate::gateway::snapshot::{ConsumerMatch, CredentialPlace, Resolution, RouteMatch, UnknownRoute};
-use crate::http::exchange::{Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response, Version};
+use crate::http::anomaly::{Anomalies, Anomaly};
+use crate::http::exchange::{
+    Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Peer, Request, Response, Version,
+};
 use crate::http::headers::Headers;
 use crate::message::redact::Redaction;
 use crate::plugin::{Destination, PluginConfig};
@@ -65,6 +68,8 @@ pub(crate) fn exchange(
             outcome: Outcome::Complete,
             stream: None,
             reset: None,
+            left_by: None,
+            anomalies: Anomalies::NONE,
         },
         upstream: Vec::new(),
         request_id: None,
@@ -114,6 +119,8 @@ pub(crate) fn whole(bytes: &[u8]) -> Body {
         wire_bytes: len,
         hole_bytes: 0,
         has_open_hole: false,
+        first_hole_at: None,
+        declared_bytes: None,
         complete: true,
     }
 }
@@ -498,6 +505,7 @@ fn the_extended_profile_names_everything() {
             "upstream": {"address": "10.0.0.7:9100", "tls": false, "status": 200, "attempts": 1},
             "latencies": {"request": 2.0, "kong": 0.25, "upstream": 0.75},
             "completeness": {
+                "verdict": "whole",
                 "request": {"state": "whole", "captured_bytes": 0, "total_bytes": 0},
                 "response": {"state": "whole", "captured_bytes": 2, "total_bytes": 2}
             }
@@ -522,6 +530,75 @@ fn completeness_says_what_is_missing() {
     check(9, 6, true, "holes");
     check(9, 6, false, "holes");
     check(3, 0, false, "cut");
+}
+
+#[test]
+fn the_verdict_stands_beside_its_particulars() {
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut JoinedExchange), expected: &Value) {
+        let mut joined = exchange("GET", "/a", &[], "", 200, &[], "abc");
+        change(&mut joined);
+        let mut message = value_of(&joined, &nowhere(), true, Profile::Extended);
+        let completeness = message["kong"]["completeness"].as_object_mut().unwrap();
+        completeness.retain(|key, _| key != "request" && key != "response");
+        assert_eq!(message["kong"]["completeness"], *expected);
+    }
+    fn response(joined: &mut JoinedExchange) -> &mut Body {
+        joined.client.outcome = Outcome::ResponseCut;
+        let body = &mut joined.client.response.as_mut().unwrap().body;
+        body.complete = false;
+        body
+    }
+    check(|_| {}, &json!({"verdict": "whole"}));
+    check(
+        |joined| response(joined).declared_bytes = Some(10),
+        &json!({"verdict": "body_cut", "side": "response", "at": 3, "of": 10}),
+    );
+    check(
+        |joined| {
+            response(joined);
+        },
+        &json!({"verdict": "body_cut", "side": "response", "at": 3}),
+    );
+    check(
+        |joined| joined.client.request.as_mut().unwrap().body.first_hole_at = Some(7),
+        &json!({"verdict": "hole", "side": "request", "at": 7}),
+    );
+    check(
+        |joined| joined.client.outcome = Outcome::HeadLost,
+        &json!({"verdict": "head_lost"}),
+    );
+    let absent = |joined: &mut JoinedExchange| {
+        joined.client.response = None;
+        joined.client.outcome = Outcome::ResponseAbsent;
+    };
+    check(absent, &json!({"verdict": "response_absent"}));
+    check(
+        |joined| {
+            absent(joined);
+            joined.client.left_by = Some(Peer::Client);
+        },
+        &json!({"verdict": "client_gone"}),
+    );
+    // The gateway left the upstream without having answered its client.
+    check(
+        |joined| {
+            absent(joined);
+            *joined = with_upstream(joined.clone(), None);
+            joined.upstream[0].left_by = Some(Peer::Client);
+        },
+        &json!({"verdict": "client_gone"}),
+    );
+}
+
+#[test]
+fn anomalies_are_named_where_there_are_any() {
+    let mut joined = exchange("GET", "/a", &[], "", 200, &[], "");
+    let message = value_of(&joined, &nowhere(), true, Profile::Extended);
+    assert_eq!(message["kong"].get("anomalies"), None);
+    joined.client.anomalies.insert(Anomaly::ObsFold);
+    let message = value_of(&joined, &nowhere(), true, Profile::Extended);
+    assert_eq!(message["kong"]["anomalies"], json!(["obs_fold"]));
 }
 
 #[test]

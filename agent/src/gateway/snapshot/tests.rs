@@ -13,6 +13,7 @@ use crate::correlate::JoinedExchange;
 use crate::gateway::declarative;
 use crate::gateway::document::SourceFile;
 use crate::gateway::router::{RouterFlavor, RouterProfile};
+use crate::http::anomaly::Anomalies;
 use crate::http::exchange::{Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response, Version};
 use crate::http::headers::Headers;
 
@@ -47,6 +48,8 @@ fn exchange(leg: Leg, tls: bool, request: Option<Request>, response: Option<Resp
         outcome: Outcome::Complete,
         stream: None,
         reset: None,
+        left_by: None,
+        anomalies: Anomalies::NONE,
     }
 }
 

@@ -119,6 +119,14 @@ impl Framing {
         matches!(self, Self::Empty)
     }
 
+    /// The length that the head declared, if that frames it.
+    pub(super) const fn declared(&self) -> Option<u64> {
+        match self {
+            Self::Length(length) => Some(*length),
+            Self::Empty | Self::Chunked(_) | Self::Adrift | Self::UntilClose | Self::Tunnel => None,
+        }
+    }
+
     pub(crate) const fn is_tunnel(&self) -> bool {
         matches!(self, Self::Tunnel)
     }

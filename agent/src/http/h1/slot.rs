@@ -2,6 +2,7 @@
 
 use super::head::{RequestHead, ResponseHead};
 use crate::capture::event::KernelTime;
+use crate::http::anomaly::Anomalies;
 use crate::http::body::BodyBuilder;
 use crate::http::exchange::{ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response};
 use crate::http::headers::Headers;
@@ -192,6 +193,8 @@ impl Slot {
             outcome,
             stream: None,
             reset: None,
+            left_by: None,
+            anomalies: Anomalies::NONE,
         }
     }
 

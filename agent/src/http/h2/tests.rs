@@ -7,7 +7,8 @@ use kongtap_common::record::ConnId;
 use proptest::prelude::*;
 
 use self::wire::{PREFACE, Script, block, continuation, data, frame, headers, padded, reset, settings};
-use super::{Http2, leg_of_call};
+use super::Http2;
+use super::join::leg_of_call;
 use crate::capture::event::{Direction, KernelTime};
 use crate::http::exchange::{Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Peer};
 use crate::http::h1::Side;
