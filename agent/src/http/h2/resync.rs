@@ -1,7 +1,8 @@
 //! Finding the place in a stream of frames again after it was lost, or when a connection is joined in its middle.
 //!
 //! In: the bytes of each call, in order. Out: bytes that begin with a frame. Gateways and TLS libraries write whole frames, so a
-//! frame is looked for where calls begin (`frame::boundary` says what is taken for one). Bounded by [`CANDIDATE_BYTES`].
+//! frame is looked for where calls begin (`frame::boundary` says what is taken for one). Bounded by twice
+//! [`CANDIDATE_BYTES`].
 
 use std::collections::VecDeque;
 
@@ -40,7 +41,7 @@ impl Search {
                 Some(Boundary::NotYet) if self.held.len() - start <= CANDIDATE_BYTES => {
                     return Found {
                         frames: None,
-                        skipped_bytes: 0,
+                        skipped_bytes: self.trim(start),
                     };
                 }
                 Some(Boundary::Yes) => true,
@@ -61,6 +62,18 @@ impl Search {
             frames: None,
             skipped_bytes: self.forget(),
         }
+    }
+
+    /// Lets go of what lies before the oldest start that is in question, when it is worth moving the rest.
+    fn trim(&mut self, start: usize) -> usize {
+        if start <= CANDIDATE_BYTES {
+            return 0;
+        }
+        self.held.drain(..start);
+        for place in &mut self.starts {
+            *place = place.saturating_sub(start);
+        }
+        start
     }
 
     /// What comes next does not follow what is held. Answers how much that was.

@@ -227,8 +227,8 @@ impl Stream {
         let outcome = self.outcome();
         let (request, response) = (self.request, self.response);
         let mut anomalies = Anomalies::NONE;
-        for head in [&request.head, &response.head].into_iter().flatten() {
-            anomalies.extend(head.anomalies);
+        for half in [&request, &response] {
+            anomalies.extend(half.anomalies());
         }
         let (request_ended, response_ended) = (request.ended(), response.ended());
         Exchange {

@@ -1,6 +1,7 @@
 //! One side of a stream: how far it has come, and what is kept of it.
 
 use crate::capture::event::KernelTime;
+use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::body::BodyBuilder;
 use crate::http::h2::head::Head;
 use crate::http::headers::Headers;
@@ -62,6 +63,14 @@ impl Half {
             Progress::Awaited | Progress::Reading => false,
             Progress::Complete | Progress::Ended | Progress::Lost => true,
         }
+    }
+
+    /// What was odd about it. RFC 9113 section 8.1.1: DATA is as long as the head says.
+    pub(super) fn anomalies(&self) -> Anomalies {
+        let mut anomalies = self.head.as_ref().map_or(Anomalies::NONE, |head| head.anomalies);
+        let differs = self.progress == Progress::Complete && self.body.differs_from_declared();
+        anomalies.insert_if(differs, Anomaly::ConflictingContentLength);
+        anomalies
     }
 
     /// Its head and trailers, and what is kept of its body.
