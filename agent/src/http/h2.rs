@@ -227,7 +227,8 @@ impl Http2 {
         if !list.is_whole {
             self.stats.bad_heads += 1;
         }
-        let head = Head::read(list);
+        let mut head = Head::read(list);
+        head.is_cut = block.is_cut;
         self.stats.unknown_fields += head.unknown;
         if block.is_promise {
             self.stats.pushes += 1;

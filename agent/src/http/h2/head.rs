@@ -25,6 +25,8 @@ pub(super) struct Head {
     /// How long the body is to be.
     pub(super) content_length: Option<u64>,
     pub(super) anomalies: Anomalies,
+    /// Whether its block is not all there.
+    pub(super) is_cut: bool,
     /// Whether these are all.
     pub(super) is_whole: bool,
     /// Fields of which the name or the value is not known.

@@ -202,19 +202,26 @@ impl Streams {
         if id.is_multiple_of(2) || self.seen.is_some_and(|seen| id <= seen.newest) {
             return;
         }
-        if std::mem::take(&mut self.requests_lost)
-            && let Some(seen) = self.seen
-        {
+        // Trailers of a stream of which the head was lost, or is of the past.
+        if !head.asks && !head.is_cut {
+            return;
+        }
+        let follows_a_loss = std::mem::take(&mut self.requests_lost);
+        if follows_a_loss && let Some(seen) = self.seen {
             self.lost
                 .push_back(seen.newest.saturating_add(1)..=id.saturating_sub(1));
             if self.lost.len() > LOST_RANGES {
                 self.lost.pop_front();
             }
         }
+        let may_be_trailers = !head.asks && (follows_a_loss || self.seen.is_none_or(|seen| seen.first > 0));
         let first = self.seen.map_or(id, |seen| seen.first);
         self.seen = Some(Seen { first, newest: id });
         let mut stream = Stream::new(self.body_bytes(), at);
         stream.begin_request(head, started, at);
+        if may_be_trailers {
+            stream.open_hole(Side::Request);
+        }
         self.insert(id, stream, out);
     }
 

@@ -352,7 +352,7 @@ fn plans() -> impl Strategy<Value = Plan> {
     );
     (
         prop::collection::vec(exchange, 1..12),
-        prop::sample::select(&[100usize, 5000, 70_000][..]),
+        prop::sample::select(&[2000usize, 9000, 70_000][..]),
         prop::sample::select(&[16_384u32, 40_000][..]),
         prop::sample::select(&[0u32, 100, 4096, 65_536][..]),
     )

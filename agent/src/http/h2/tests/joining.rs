@@ -87,6 +87,14 @@ fn what_was_before_is_the_past() {
         ],
     );
     check(
+        "trailers of a request of before are no request",
+        &Script::default()
+            .ask(headers(7, ONLY, &[("x-sum", "1")]))
+            .ask(headers(9, ONLY, GET))
+            .answer([7, 9].map(|id| headers(id, ONLY, OK)).concat()),
+        &["9 GET /a [] -> 200 []"],
+    );
+    check(
         "an answer of which the status was said before is lost, and only that",
         &Script::default()
             .ask([headers(9, ONLY, GET), headers(11, ONLY, GET)].concat())
