@@ -403,7 +403,7 @@ fn are_part(seen: &Headers, was: &Lines, state: HeadState) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn we_see_what_h2_sees(plan in plans(), cuts in prop::collection::vec((1..3000usize, 9..10u8), 1..20)) {
