@@ -157,10 +157,6 @@ impl Anomalies {
 
     /// Whether there is none.
     #[must_use]
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "the signature that serde asks for"
-    )]
     pub const fn is_empty(&self) -> bool {
         self.0 == 0
     }

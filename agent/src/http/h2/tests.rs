@@ -174,6 +174,7 @@ fn check(name: &str, script: &Script, expected: &[&str]) {
 
 /// Plays a script from where `parser` stands, in every way.
 #[track_caller]
+#[expect(clippy::print_stderr, reason = "it says in which way a case failed")]
 fn check_from(
     name: &str,
     parser: &dyn Fn() -> Http2,
@@ -199,28 +200,23 @@ fn check_calls(name: &str, script: &Script, expected: &[&str]) {
 
 /// A script as it is, byte by byte, and split in two at every position. Long calls are split where frames begin and in some places.
 fn ways(moves: &[Move]) -> impl Iterator<Item = Vec<Move>> + '_ {
-    let bytewise = moves.iter().flat_map(|step| match step {
-        Move::Data(side, bytes) => {
-            let piece = bytes.len() / LONG_CALL_BYTES + 1;
-            bytes
-                .chunks(piece)
-                .map(|piece| Move::Data(*side, piece.to_vec()))
-                .collect()
-        }
-        other => vec![other.clone()],
+    let bytewise = moves.iter().flat_map(|step| {
+        let Move::Data(side, bytes) = step else {
+            return vec![step.clone()];
+        };
+        let pieces = bytes.chunks(bytes.len() / LONG_CALL_BYTES + 1);
+        pieces.map(|piece| Move::Data(*side, piece.to_vec())).collect()
     });
     let splits = moves
         .iter()
         .enumerate()
-        .flat_map(|(number, step)| match step {
-            Move::Data(side, bytes) => {
-                let step = bytes.len() / LONG_CALL_BYTES * 512 + 1;
-                (1..bytes.len())
-                    .step_by(step)
-                    .map(|at| (number, *side, at))
-                    .collect()
-            }
-            _ => vec![],
+        .flat_map(|(number, step)| {
+            let Move::Data(side, bytes) = step else {
+                return vec![];
+            };
+            let step = bytes.len() / LONG_CALL_BYTES * 512 + 1;
+            let places = (1..bytes.len()).step_by(step);
+            places.map(|at| (number, *side, at)).collect()
         })
         .map(|(number, side, at)| {
             let mut split = moves.to_vec();

@@ -115,10 +115,7 @@ fn bodies_are_kept_from_when_they_are_wanted() {
             (RES, [headers(id, WHOLE, OK), data(id, ENDS, b"body")].concat()),
         ]
     };
-    let moves = start().moves.into_iter().filter_map(|step| match step {
-        Move::Data(side, bytes) => Some((side, bytes)),
-        _ => None,
-    });
+    let moves = start().calls();
     for (side, bytes) in moves.chain(exchange(1)) {
         http.data(side, bytes.into(), KernelTime(1), &mut out);
     }

@@ -187,7 +187,7 @@ fn upgrades_from_http_1() {
         &[
             (REQ, &ask("Content-Length: 4\r\n\r\nbody")),
             (RES, &agreed),
-            (RES, &[settings(&[]), first.clone()].concat()),
+            (RES, &[settings(&[]), first].concat()),
         ],
         &["1 1.1 GET /a [body] -> 2 200 [one]"],
     );

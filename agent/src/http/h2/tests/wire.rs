@@ -17,6 +17,17 @@ impl Script {
         self
     }
 
+    /// The bytes that moved.
+    pub(super) fn calls(self) -> impl Iterator<Item = (Side, Vec<u8>)> {
+        self.moves.into_iter().filter_map(|step| {
+            if let Move::Data(side, bytes) = step {
+                Some((side, bytes))
+            } else {
+                None
+            }
+        })
+    }
+
     /// A call of the client's.
     pub(super) fn ask(self, bytes: impl AsRef<[u8]>) -> Self {
         self.then(Move::Data(REQ, bytes.as_ref().to_vec()))
