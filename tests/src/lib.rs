@@ -28,6 +28,7 @@ pub mod shipped;
 pub mod status;
 pub mod template;
 pub mod tls;
+pub mod tools;
 pub mod upstream;
 pub mod wait;
 pub mod wire;

@@ -14,6 +14,8 @@ use anyhow::{Context as _, bail};
 pub(crate) const GATEWAY: [&str; 2] = ["nginx", "libnginx-mod-http-lua"];
 /// For making load.
 pub(crate) const LOAD: [&str; 1] = ["wrk"];
+/// Clients of HTTP/2 that the tests set against the gateway.
+pub(crate) const HTTP2: [&str; 2] = ["nghttp2-client", "curl"];
 /// For the bench's comparisons.
 pub(crate) const TRACER: [&str; 1] = ["bpftrace"];
 /// For building the eBPF object from source with Debian's compiler.

@@ -273,6 +273,7 @@ pub fn pipeline_settings(config: &Config) -> Settings {
         pipelined: config.limits.pipelined_requests,
         h2: H2Limits {
             streams: config.limits.http2_streams,
+            held_bytes: config.limits.connection_bytes,
             table_bytes: config.limits.hpack_table_bytes,
             ..H2Limits::default()
         },

@@ -20,7 +20,7 @@ use crate::http::detect::{DETECTION_BYTES, Detection, begins_error_response, det
 use crate::http::exchange::{ConnInfo, Exchange, Leg};
 use crate::http::h1::limits::HttpLimits;
 use crate::http::h1::{Http1, Side};
-use crate::http::h2::{self, Http2};
+use crate::http::h2::{Http2, join, upgrade};
 use crate::http::open::OpenRequest;
 
 /// Most bytes that are kept of what stands in the place of a connection's first request.
@@ -320,7 +320,7 @@ impl Connection {
                 http.keep_bodies(limits.body_bytes);
                 http.data(side(http.leg(), direction), bytes, at, out);
                 if http.is_opaque() {
-                    self.become_opaque();
+                    self.leave_http1(direction, at, limits, out);
                 }
             }
             Protocol::Http2(http) => {
@@ -332,7 +332,7 @@ impl Connection {
                 // from its start.
                 let speaker = *speaker.get_or_insert(direction);
                 if speaker != direction {
-                    if h2::is_server_preface(&bytes) == Some(true) {
+                    if join::is_server_preface(&bytes) == Some(true) {
                         let before = std::mem::take(seen).freeze();
                         self.begin_http2(speaker, limits);
                         self.bytes(speaker, before, at, limits, out);
@@ -362,7 +362,7 @@ impl Connection {
                     }
                     ProxyHeader::Absent => {}
                 }
-                match h2::is_server_preface(&bytes) {
+                match join::is_server_preface(&bytes) {
                     Some(true) => {
                         self.begin_http2(direction.opposite(), limits);
                         self.bytes(direction, bytes, at, limits, out);
@@ -410,7 +410,7 @@ impl Connection {
                 }
                 Detection::Tls => self.give_up(Detection::Tls),
                 Detection::Response | Detection::Other | Detection::Undecided => {
-                    if let Some(leg) = h2::leg_of_call(&bytes, direction) {
+                    if let Some(leg) = join::leg_of_call(&bytes, direction) {
                         self.stats.http2 += 1;
                         let mut http = Http2::joining(self.info, leg, limits);
                         http.data(side(leg, direction), bytes, at, out);
@@ -452,6 +452,33 @@ impl Connection {
                 client,
                 seen: BytesMut::from(bytes),
             };
+        }
+    }
+
+    /// HTTP/1 is over here: the connection goes on in HTTP/2 if both sides said so, and in something that is not read otherwise.
+    fn leave_http1(
+        &mut self,
+        direction: Direction,
+        at: KernelTime,
+        limits: HttpLimits,
+        out: &mut Vec<Exchange>,
+    ) {
+        let Protocol::Http1(http) = &mut self.protocol else {
+            return;
+        };
+        let (leg, rest) = (http.leg(), http.take_rest());
+        let conn = self.info.id;
+        let asked = out
+            .pop_if(|exchange| exchange.conn.id == conn && upgrade::is_agreed(exchange))
+            .and_then(|exchange| exchange.request);
+        self.become_opaque();
+        if let Some(request) = asked {
+            self.stats.http2 += 1;
+            let http = Http2::upgraded(self.info, leg, limits, request);
+            self.protocol = Protocol::Http2(Box::new(http));
+            if !rest.is_empty() {
+                self.bytes(direction, rest, at, limits, out);
+            }
         }
     }
 
@@ -507,8 +534,7 @@ impl Connection {
         }
         match &mut self.protocol {
             Protocol::Http1(http) => http.left(side(http.leg(), direction), bytes, at, out),
-            // Which bytes are left of it cannot be chosen, so they are as good as lost.
-            Protocol::Http2(http) => http.hole(side(http.leg(), direction), bytes, at, out),
+            Protocol::Http2(http) => http.left(side(http.leg(), direction), bytes, at, out),
             Protocol::Undecided { .. } => self.protocol = Protocol::Joined,
             Protocol::Unreadable { .. } => self.give_up(Detection::Other),
             Protocol::Joined | Protocol::Opaque => {}

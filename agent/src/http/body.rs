@@ -74,14 +74,19 @@ impl BodyBuilder {
         self.hole_bytes = self.hole_bytes.saturating_add(bytes);
     }
 
+    /// Whether its length is known, and another one than the head said.
+    pub(super) fn differs_from_declared(&self) -> bool {
+        !self.has_open_hole && self.declared_bytes.is_some_and(|bytes| bytes != self.total_bytes)
+    }
+
+    /// How many bytes of it are kept.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept.len()
+    }
+
     /// Whether no byte that comes will be kept.
     pub(super) fn is_full(&self) -> bool {
         self.is_broken || self.kept.len() >= self.limit
-    }
-
-    /// Bytes that are kept.
-    pub(super) fn kept_bytes(&self) -> usize {
-        self.kept.len()
     }
 
     /// Keeps nothing of what is still to come.

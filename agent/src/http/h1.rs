@@ -78,6 +78,8 @@ pub struct Http1 {
     opaque: bool,
     /// A request was seen, so a response without one is a loss and not just the past.
     saw_request: bool,
+    /// What came with the last of HTTP/1 in one call, and is another protocol's.
+    rest: Bytes,
     stats: HttpStats,
 }
 
@@ -103,6 +105,7 @@ impl Http1 {
             socket_gone: false,
             opaque: false,
             saw_request: false,
+            rest: Bytes::new(),
             stats: HttpStats::default(),
         }
     }
@@ -148,6 +151,14 @@ impl Http1 {
                 }
             }
         }
+        if self.opaque {
+            self.rest = bytes;
+        }
+    }
+
+    /// What followed the last of HTTP/1 in its call.
+    pub fn take_rest(&mut self) -> Bytes {
+        std::mem::take(&mut self.rest)
     }
 
     /// How many of the next bytes of `side` are of no use to anybody: body bytes that will not be kept.

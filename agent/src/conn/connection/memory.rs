@@ -70,8 +70,9 @@ impl Connection {
             self.stats.full += 1;
             match &mut self.protocol {
                 Protocol::Http1(http) => http.stop_keeping_bodies(),
-                Protocol::Http2(http) => http.stop_keeping_bodies(),
-                Protocol::Undecided { .. }
+                // Its streams see to themselves.
+                Protocol::Http2(_)
+                | Protocol::Undecided { .. }
                 | Protocol::Unreadable { .. }
                 | Protocol::Joined
                 | Protocol::Opaque => {}
@@ -82,8 +83,8 @@ impl Connection {
         while counted > most {
             let gave_way = match &mut self.protocol {
                 Protocol::Http1(http) => http.give_up_oldest(out),
-                Protocol::Http2(http) => http.give_up_oldest(out),
-                Protocol::Undecided { .. }
+                Protocol::Http2(_)
+                | Protocol::Undecided { .. }
                 | Protocol::Unreadable { .. }
                 | Protocol::Joined
                 | Protocol::Opaque => false,

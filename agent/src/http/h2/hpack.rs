@@ -32,6 +32,8 @@ pub(crate) struct FieldList {
     pub(crate) fields: Vec<Field>,
     /// Whether these are all of them.
     pub(crate) is_whole: bool,
+    /// Whether there were more than are kept.
+    pub(crate) has_more: bool,
 }
 
 /// One direction's decoder.
@@ -83,6 +85,7 @@ impl Decoder {
         let mut list = FieldList {
             fields: Vec::new(),
             is_whole: true,
+            has_more: false,
         };
         let mut input = Input { rest: block };
         let mut kept_bytes = 0usize;
@@ -94,7 +97,7 @@ impl Decoder {
             };
             kept_bytes = kept_bytes.saturating_add(field.size());
             if kept_bytes > limit.bytes || list.fields.len() >= limit.fields {
-                list.is_whole = false;
+                (list.is_whole, list.has_more) = (false, true);
             } else {
                 list.fields.push(field);
             }
