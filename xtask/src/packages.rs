@@ -16,6 +16,8 @@ pub(crate) const GATEWAY: [&str; 2] = ["nginx", "libnginx-mod-http-lua"];
 pub(crate) const LOAD: [&str; 1] = ["wrk"];
 /// For the bench's comparisons.
 pub(crate) const TRACER: [&str; 1] = ["bpftrace"];
+/// For counting the agent's instructions.
+pub(crate) const COUNTER: [&str; 1] = ["valgrind"];
 /// For building the eBPF object from source with Debian's compiler.
 pub(crate) const EBPF: [&str; 7] = [
     "rustc-web",
