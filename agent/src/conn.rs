@@ -9,11 +9,12 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use foldhash::fast::RandomState;
 use lru::LruCache;
 
 use self::connection::Connection;
 pub use self::stats::ConnStats;
-use crate::capture::event::{CaptureEvent, ConnOpen, Direction, KernelTime, Skip};
+use crate::capture::event::{CaptureEvent, ConnOpen, DataChunk, Direction, KernelTime, Skip};
 use crate::http::exchange::Exchange;
 use crate::http::h1::limits::HttpLimits;
 use kongtap_common::record::ConnId;
@@ -43,7 +44,8 @@ impl Default for ConnLimits {
 #[derive(Debug)]
 pub struct ConnTable {
     limits: ConnLimits,
-    connections: LruCache<ConnId, Connection>,
+    /// Hashed the fast way: the kernel chooses these keys, not who connects.
+    connections: LruCache<ConnId, Connection, RandomState>,
     stats: ConnStats,
 }
 
@@ -54,7 +56,7 @@ impl ConnTable {
         // Unbounded towards the crate, so that it does not allocate for the bound at once; the bound is kept here.
         Self {
             limits,
-            connections: LruCache::unbounded(),
+            connections: LruCache::unbounded_with_hasher(RandomState::default()),
             stats: ConnStats::default(),
         }
     }
@@ -63,20 +65,7 @@ impl ConnTable {
     pub fn apply(&mut self, event: CaptureEvent, out: &mut Vec<Exchange>) -> Option<Skip> {
         match event {
             CaptureEvent::Open(open) => self.open(&open, out),
-            CaptureEvent::Data(chunk) => {
-                let http = self.limits.http;
-                let (conn, direction) = (chunk.conn, chunk.direction);
-                let connection = self.connection(conn, chunk.at, out);
-                connection.data(chunk, http, out);
-                let until = connection.skip(direction);
-                let met = connection.take_stats();
-                self.stats.add(&met);
-                return until.map(|until| Skip {
-                    conn,
-                    direction,
-                    until,
-                });
-            }
+            CaptureEvent::Data(chunk) => return self.data(chunk, out),
             CaptureEvent::End(end) => {
                 if let Some(connection) = self.connections.get_mut(&end.conn) {
                     connection.end(&end, out);
@@ -147,14 +136,26 @@ impl ConnTable {
         }
     }
 
-    fn connection(&mut self, id: ConnId, at: KernelTime, out: &mut Vec<Exchange>) -> &mut Connection {
-        if !self.connections.contains(&id) {
+    fn data(&mut self, chunk: DataChunk, out: &mut Vec<Exchange>) -> Option<Skip> {
+        let http = self.limits.http;
+        let (conn, direction) = (chunk.conn, chunk.direction);
+        let (until, met) = if let Some(connection) = self.connections.get_mut(&conn) {
+            take(connection, chunk, http, out)
+        } else {
             // Its open record was lost, or it was given up: go on at its next head, with addresses unknown.
             self.stats.without_open += 1;
-            self.make_room(at, out);
-        }
-        self.connections
-            .get_or_insert_mut(id, || Connection::unknown(id, at))
+            self.make_room(chunk.at, out);
+            let mut connection = Connection::unknown(conn, chunk.at);
+            let taken = take(&mut connection, chunk, http, out);
+            self.connections.push(conn, connection);
+            taken
+        };
+        self.stats.add(&met);
+        until.map(|until| Skip {
+            conn,
+            direction,
+            until,
+        })
     }
 
     fn make_room(&mut self, at: KernelTime, out: &mut Vec<Exchange>) {
@@ -166,4 +167,16 @@ impl ConnTable {
             self.stats.add(&connection.close(at, out));
         }
     }
+}
+
+/// Gives a chunk to its connection: up to which position nothing more is wanted, and what was met.
+fn take(
+    connection: &mut Connection,
+    chunk: DataChunk,
+    limits: HttpLimits,
+    out: &mut Vec<Exchange>,
+) -> (Option<u64>, ConnStats) {
+    let direction = chunk.direction;
+    connection.data(chunk, limits, out);
+    (connection.skip(direction), connection.take_stats())
 }

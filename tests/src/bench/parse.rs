@@ -11,6 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub mod allocations;
 pub mod heads;
+pub mod http2;
 pub mod instructions;
 pub mod path;
 pub mod scenario;
@@ -80,7 +81,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         println!("measuring: {}", scenario.title());
         if counts_instructions {
             for stage in Stage::ALL {
-                let exchanges = scenario.tape().exchanges;
+                let exchanges = scenario.tape()?.exchanges;
                 let count = instructions::of(&program, scenario, stage, exchanges)?;
                 figure(&mut report, scenario, stage, Kind::Instructions, exactly(count));
             }

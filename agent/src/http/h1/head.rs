@@ -13,6 +13,9 @@ use crate::http::headers::{Header, Headers};
 /// Most fields of one head that can be read; a head with more is not read.
 pub(crate) const FIELDS: usize = 256;
 
+/// As many as nearly every head has: room for them is made for each head, and for [`FIELDS`] only where it does not do.
+const USUAL_FIELDS: usize = 48;
+
 /// A request's head.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
@@ -45,7 +48,7 @@ pub(crate) fn find_end(bytes: &[u8], searched: &mut usize) -> HeadEnd {
     let mut from = *searched;
     while let Some(newline) = bytes
         .get(from..)
-        .and_then(|rest| rest.iter().position(|byte| *byte == b'\n'))
+        .and_then(|rest| memchr::memchr(b'\n', rest))
     {
         let next = from + newline + 1;
         match bytes.get(next..) {

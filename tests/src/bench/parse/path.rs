@@ -108,7 +108,7 @@ impl Path {
     pub fn new(scenario: Scenario, stage: Stage) -> anyhow::Result<Self> {
         let settings = setup::pipeline_settings(&Config::default());
         Ok(Self {
-            tape: scenario.tape(),
+            tape: scenario.tape()?,
             arena: Arena::default(),
             batch: Vec::with_capacity(ReaderOptions::default().batch_events),
             rest: match stage {

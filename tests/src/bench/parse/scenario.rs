@@ -2,14 +2,14 @@
 //!
 //! In: a [`Scenario`]. Out: its [`Tape`], made anew each time and always the same. Request ids, times and positions are a counter's.
 
-use super::heads;
 use super::tape::{Connection, Direction, Recorder, Tape};
+use super::{heads, http2};
 
 /// Client connections that take turns in most scenarios, each with an upstream connection of its own.
 const CONNECTIONS: usize = 10;
 
-/// Requests of one client connection in [`Scenario::Pipelined`].
-const PIPELINED: usize = 100;
+/// Requests of one client connection in [`Scenario::Pipelined`] and [`Scenario::Http2`].
+const ON_A_CONNECTION: usize = 100;
 
 /// Bytes of one call of the gateway's behind the first: nginx reads into eight buffers of a page.
 const CALL_BYTES: usize = 32 << 10;
@@ -38,6 +38,9 @@ pub enum Scenario {
     /// The same with 5 MiB. The probes were not told to pass anything over, which is the most records that there can be.
     #[value(name = "off_5m")]
     HugeOff,
+    /// 1 KiB responses, HTTP/2 to the client, 100 streams on each connection.
+    #[value(name = "http2")]
+    Http2,
     /// 1 KiB responses, 100 requests sent ahead on each client connection.
     #[value(name = "pipelined")]
     Pipelined,
@@ -48,12 +51,13 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Small,
         Self::Medium,
         Self::Large,
         Self::LargeOff,
         Self::HugeOff,
+        Self::Http2,
         Self::Pipelined,
         Self::Connections,
     ];
@@ -67,6 +71,7 @@ impl Scenario {
             Self::Large => "64k",
             Self::LargeOff => "off_64k",
             Self::HugeOff => "off_5m",
+            Self::Http2 => "http2",
             Self::Pipelined => "pipelined",
             Self::Connections => "10k",
         }
@@ -81,6 +86,7 @@ impl Scenario {
             Self::Large => "64 KiB",
             Self::LargeOff => "64 KiB, bodies off",
             Self::HugeOff => "5 MiB, bodies off",
+            Self::Http2 => "1 KiB, HTTP/2 to the client",
             Self::Pipelined => "1 KiB, 100 pipelined",
             Self::Connections => "1 KiB, 10,000 connections",
         }
@@ -91,22 +97,27 @@ impl Scenario {
     pub const fn bodies(self) -> Bodies {
         match self {
             Self::LargeOff | Self::HugeOff => Bodies::Off,
-            Self::Small | Self::Medium | Self::Large | Self::Pipelined | Self::Connections => Bodies::On,
+            Self::Small | Self::Medium | Self::Large | Self::Http2 | Self::Pipelined | Self::Connections => {
+                Bodies::On
+            }
         }
     }
 
     /// Its records.
-    #[must_use]
-    pub fn tape(self) -> Tape {
-        match self {
+    ///
+    /// # Errors
+    /// When the HTTP/2 client and its gateway do not understand each other.
+    pub fn tape(self) -> anyhow::Result<Tape> {
+        Ok(match self {
             Self::Small => taking_turns(1000, 1 << 10, self.bodies()),
             Self::Medium => taking_turns(500, 8 << 10, self.bodies()),
             Self::Large => taking_turns(100, 64 << 10, self.bodies()),
             Self::LargeOff => taking_turns(100, 64 << 10, self.bodies()),
             Self::HugeOff => taking_turns(100, 5 << 20, self.bodies()),
+            Self::Http2 => http2::tape(CONNECTIONS, ON_A_CONNECTION, 1 << 10)?,
             Self::Pipelined => pipelined(1000),
             Self::Connections => at_once(10_000),
-        }
+        })
     }
 }
 
@@ -140,9 +151,9 @@ fn pipelined(exchanges: usize) -> Tape {
     let mut recorder = Recorder::new();
     let mut pairs = Vec::new();
     let body = heads::body(1 << 10);
-    for first in (0..exchanges).step_by(PIPELINED) {
+    for first in (0..exchanges).step_by(ON_A_CONNECTION) {
         let (mut client, mut upstream) = pair(&mut recorder);
-        let numbers = first..first + PIPELINED;
+        let numbers = first..first + ON_A_CONNECTION;
         let requests: Vec<u8> = numbers.clone().flat_map(heads::request).collect();
         recorder.call(&mut client, Direction::Ingress, &requests);
         for number in numbers {
