@@ -13,9 +13,6 @@ use crate::http::headers::{Header, Headers};
 /// Most fields of one head that can be read; a head with more is not read.
 pub(crate) const FIELDS: usize = 256;
 
-/// As many as nearly every head has: room for them is made for each head, and for [`FIELDS`] only where it does not do.
-const USUAL_FIELDS: usize = 48;
-
 /// A request's head.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
