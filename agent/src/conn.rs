@@ -12,13 +12,14 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use foldhash::fast::RandomState;
 use lru::LruCache;
 
 use self::connection::Connection;
 use self::reorder::Placed;
 pub use self::reorder::ReorderLimits;
 pub use self::stats::ConnStats;
-use crate::capture::event::{CaptureEvent, ConnOpen, KernelTime, Skip};
+use crate::capture::event::{CaptureEvent, ConnOpen, DataChunk, KernelTime, Skip};
 use crate::http::exchange::Exchange;
 use crate::http::h1::limits::HttpLimits;
 use crate::http::open::OpenRequest;
@@ -56,7 +57,8 @@ impl Default for ConnLimits {
 #[derive(Debug)]
 pub struct ConnTable {
     limits: ConnLimits,
-    connections: LruCache<ConnId, Connection>,
+    /// Hashed the fast way: the kernel chooses these keys, not who connects.
+    connections: LruCache<ConnId, Connection, RandomState>,
     /// Connections with records that wait for others.
     waiting: BTreeSet<ConnId>,
     stats: ConnStats,
@@ -69,7 +71,7 @@ impl ConnTable {
         // Unbounded towards the crate, so that it does not allocate for the bound at once; the bound is kept here.
         Self {
             limits,
-            connections: LruCache::unbounded(),
+            connections: LruCache::unbounded_with_hasher(RandomState::default()),
             waiting: BTreeSet::new(),
             stats: ConnStats::default(),
         }
@@ -79,21 +81,7 @@ impl ConnTable {
     pub fn apply(&mut self, event: CaptureEvent, out: &mut Vec<Exchange>) -> Option<Skip> {
         match event {
             CaptureEvent::Open(open) => self.open(&open, out),
-            CaptureEvent::Data(chunk) => {
-                let (conn, direction, at) = (chunk.conn, chunk.direction, chunk.at);
-                let limits = self.limits;
-                let connection = self.connection(conn, at, out);
-                connection.place(Placed::Data(chunk), &limits, out);
-                let until = connection.skip(direction);
-                let (met, is_waiting) = (connection.take_stats(), connection.is_waiting());
-                self.stats.add(&met);
-                self.note(conn, is_waiting);
-                return until.map(|until| Skip {
-                    conn,
-                    direction,
-                    until,
-                });
-            }
+            CaptureEvent::Data(chunk) => return self.data(chunk, out),
             CaptureEvent::End(end) => {
                 let conn = end.conn;
                 if let Some(connection) = self.connections.get_mut(&conn) {
@@ -199,14 +187,26 @@ impl ConnTable {
         }
     }
 
-    fn connection(&mut self, id: ConnId, at: KernelTime, out: &mut Vec<Exchange>) -> &mut Connection {
-        if !self.connections.contains(&id) {
+    fn data(&mut self, chunk: DataChunk, out: &mut Vec<Exchange>) -> Option<Skip> {
+        let (conn, direction, at) = (chunk.conn, chunk.direction, chunk.at);
+        let taken = if let Some(connection) = self.connections.get_mut(&conn) {
+            take(connection, chunk, &self.limits, out)
+        } else {
             // Its open record was lost, or it was given up: go on at its next head, with addresses unknown.
             self.stats.without_open += 1;
             self.make_room(at, out);
-        }
-        self.connections
-            .get_or_insert_mut(id, || Connection::unknown(id, at))
+            let mut connection = Connection::unknown(conn, at);
+            let taken = take(&mut connection, chunk, &self.limits, out);
+            self.connections.push(conn, connection);
+            taken
+        };
+        self.stats.add(&taken.met);
+        self.note(conn, taken.is_waiting);
+        taken.until.map(|until| Skip {
+            conn,
+            direction,
+            until,
+        })
     }
 
     fn make_room(&mut self, at: KernelTime, out: &mut Vec<Exchange>) {
@@ -235,5 +235,28 @@ impl ConnTable {
         } else if !self.waiting.is_empty() {
             self.waiting.remove(&conn);
         }
+    }
+}
+
+/// What giving a chunk to its connection led to.
+struct Taken {
+    /// Up to which position nothing more of its direction is wanted.
+    until: Option<u64>,
+    met: ConnStats,
+    is_waiting: bool,
+}
+
+fn take(
+    connection: &mut Connection,
+    chunk: DataChunk,
+    limits: &ConnLimits,
+    out: &mut Vec<Exchange>,
+) -> Taken {
+    let direction = chunk.direction;
+    connection.place(Placed::Data(chunk), limits, out);
+    Taken {
+        until: connection.skip(direction),
+        met: connection.take_stats(),
+        is_waiting: connection.is_waiting(),
     }
 }

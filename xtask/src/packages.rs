@@ -18,6 +18,8 @@ pub(crate) const LOAD: [&str; 1] = ["wrk"];
 pub(crate) const HTTP2: [&str; 2] = ["nghttp2-client", "curl"];
 /// For the bench's comparisons.
 pub(crate) const TRACER: [&str; 1] = ["bpftrace"];
+/// For counting the agent's instructions.
+pub(crate) const COUNTER: [&str; 1] = ["valgrind"];
 /// For building the eBPF object from source with Debian's compiler.
 pub(crate) const EBPF: [&str; 7] = [
     "rustc-web",

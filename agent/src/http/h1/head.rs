@@ -48,10 +48,7 @@ pub(crate) enum HeadEnd {
 /// Finds the empty line that ends a head. `searched` remembers how far earlier calls have looked.
 pub(crate) fn find_end(bytes: &[u8], searched: &mut usize) -> HeadEnd {
     let mut from = *searched;
-    while let Some(newline) = bytes
-        .get(from..)
-        .and_then(|rest| rest.iter().position(|byte| *byte == b'\n'))
-    {
+    while let Some(newline) = bytes.get(from..).and_then(|rest| memchr::memchr(b'\n', rest)) {
         let next = from + newline + 1;
         match bytes.get(next..) {
             Some([b'\n', ..]) => return HeadEnd::At(next + 1),
