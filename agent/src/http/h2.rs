@@ -9,6 +9,7 @@
 //! is marked, and one that shows no life for a while afterwards is given up. A stream's number stays with it, so a loss never pairs a
 //! request with another's response. What a lost header block does to those after it, `hpack` says.
 
+pub mod blocks;
 mod frame;
 mod head;
 mod hpack;
