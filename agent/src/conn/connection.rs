@@ -65,16 +65,17 @@ impl Connection {
     /// A connection whose first sight was lost.
     pub(super) fn unknown(id: ConnId, at: KernelTime) -> Self {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        Self::with(
-            ConnInfo {
-                id,
-                local: nowhere,
-                remote: nowhere,
-                tls: false,
-            },
-            Protocol::Joined,
-            at,
-        )
+        let info = ConnInfo {
+            id,
+            local: nowhere,
+            remote: nowhere,
+            tls: false,
+        };
+        Self {
+            ingress: Stream::anywhere(),
+            egress: Stream::anywhere(),
+            ..Self::with(info, Protocol::Joined, at)
+        }
     }
 
     fn with(info: ConnInfo, protocol: Protocol, at: KernelTime) -> Self {
