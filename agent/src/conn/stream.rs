@@ -101,8 +101,8 @@ impl Stream {
     }
 
     /// Takes the direction up at `pos`: what was before is none of our business.
-    pub(super) const fn start_at(&mut self, pos: u64) {
-        self.next = pos;
+    pub(super) fn start_at(&mut self, pos: u64) {
+        self.next = self.next.max(pos);
     }
 }
 
