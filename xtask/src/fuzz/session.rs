@@ -16,7 +16,7 @@ use super::{Places, corpus, now};
 /// Longest input, bytes.
 const INPUT_BYTES: usize = 16 << 10;
 /// Longest time that one input may take, seconds: what takes longer hangs.
-const INPUT_SECONDS: u32 = 10;
+const INPUT_SECONDS: u32 = 30;
 /// Most that one allocation may ask for, MiB: what an input of a few KiB makes larger is sized by the wire.
 const ALLOCATION_MIB: u32 = 64;
 /// Most memory in all, MiB; the sanitizer takes most of it.
