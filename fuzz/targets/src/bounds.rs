@@ -32,7 +32,11 @@ pub(crate) fn check(played: &Played, limits: HttpLimits) {
             counted = counted.saturating_add(message.body.wire_bytes);
             check_body(message, truth);
         }
-        assert!(counted <= truth.moved, "{counted} body bytes of {} that moved", truth.moved);
+        assert!(
+            counted <= truth.moved,
+            "{counted} body bytes of {} that moved",
+            truth.moved
+        );
         check_order(&messages, truth);
     }
     let stats = &played.stats;
@@ -115,7 +119,10 @@ fn check_body(message: &Message<'_>, truth: &Truth) {
 fn check_order(messages: &[Message<'_>], truth: &Truth) {
     let wire: Vec<u8> = truth.copied.concat();
     let mut rest = wire.as_slice();
-    for message in messages.iter().filter(|message| message.version != Version::Http2) {
+    for message in messages
+        .iter()
+        .filter(|message| message.version != Version::Http2)
+    {
         let fields = message
             .headers
             .0

@@ -2,17 +2,15 @@
 //!
 //! `fuzz/corpus/TARGET/` is what fuzzing grew, minimised; `fuzz/regressions/TARGET/NAME` are the inputs that found a defect.
 
+#![expect(unused_crate_dependencies, reason = "they are the library's")]
+#![expect(clippy::tests_outside_test_module, reason = "an integration test")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use kongtap_fuzz_targets::{Run, TARGETS};
-
-// The library's alone.
-use {
-    arc_swap as _, bytes as _, kongtap as _, kongtap_common as _, loona_hpack as _, serde_json as _,
-    url as _, zerocopy as _,
-};
 
 /// Files of one corpus.
 const MOST_FILES: usize = 200;
