@@ -162,7 +162,7 @@ impl<'a> Session<'a> {
         let merged = self.grown.with_extension("merged");
         corpus::clear(&merged)?;
         let (log, is_fine) = self.libfuzzer(&[
-            "-merge=1".to_owned(),
+            "-set_cover_merge=1".to_owned(),
             merged.display().to_string(),
             self.corpus.display().to_string(),
             self.grown.display().to_string(),
