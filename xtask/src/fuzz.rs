@@ -78,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !build::has_compiler() {
         packages::require(&packages::FUZZ, "building libFuzzer")?;
     }
-    let programs = build::build(&places, !arguments.no_sanitizer)?;
+    let programs = build::build(&places, &targets, !arguments.no_sanitizer)?;
     let share = Duration::from_secs(arguments.minutes.saturating_mul(60)) / u32::try_from(targets.len())?;
     let mut crashes = Vec::new();
     if !share.is_zero() {

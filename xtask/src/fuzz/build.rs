@@ -23,11 +23,11 @@ const COVERAGE: [&str; 5] = [
 
 const SANITIZER: &str = "-Zsanitizer=address";
 
-/// Builds every target; the directory of the programs.
+/// Builds `targets`; the directory of their programs.
 ///
 /// # Errors
 /// When the build fails.
-pub(super) fn build(places: &Places, sanitizer: bool) -> anyhow::Result<PathBuf> {
+pub(super) fn build(places: &Places, targets: &[String], sanitizer: bool) -> anyhow::Result<PathBuf> {
     let host = host()?;
     let sanitizer = sanitizer && has_sanitizer(&host)?;
     let mut flags = COVERAGE.to_vec();
@@ -37,7 +37,8 @@ pub(super) fn build(places: &Places, sanitizer: bool) -> anyhow::Result<PathBuf>
     }
     // With a `--target` the flags are the programs' alone, and not those of what the build itself runs.
     let status = Command::new(cargo())
-        .args(["build", "--release", "--bins", "--quiet", "--target", &host])
+        .args(["build", "--release", "--quiet", "--target", &host])
+        .args(targets.iter().flat_map(|target| ["--bin", target]))
         .arg("--manifest-path")
         .arg(places.fuzz.join("Cargo.toml"))
         .arg("--target-dir")
