@@ -14,7 +14,7 @@ use kongtap::message::redact::HiddenNames;
 
 use crate::flow::{Delivery, events};
 use crate::record::encode;
-use crate::script::Script;
+use crate::script::{Move, Script};
 
 /// Stands for each masked byte.
 const MASK: u8 = b'x';
@@ -32,8 +32,10 @@ pub fn run(data: &[u8]) {
     for exchange in &masked {
         check_secrets(exchange);
     }
-    // What makes a head malformed may stand in a value that is masked; its mask is well formed.
-    if counts.left_out_bytes == 0 && bad_heads == 0 {
+    // What makes a head malformed may stand in a value that is masked; its mask is well formed. And where a chunk's framing was left
+    // uncopied, the parser takes each call for itself that may begin like a head, the masker takes them together.
+    let is_left = script.moves.iter().any(|step| matches!(step, Move::Left(..)));
+    if counts.left_out_bytes == 0 && bad_heads == 0 && !is_left {
         check_same(&plain, &masked);
     }
 }
