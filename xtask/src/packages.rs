@@ -31,6 +31,9 @@ pub(crate) const EBPF: [&str; 7] = [
     "zlib1g-dev",
 ];
 
+/// For building libFuzzer.
+pub(crate) const FUZZ: [&str; 2] = ["g++", "libc6-dev"];
+
 /// For building OpenSSL from source.
 pub(crate) const OPENSSL: [&str; 4] = ["gcc", "libc6-dev", "make", "perl"];
 

@@ -84,16 +84,17 @@ impl Connection {
     /// A connection whose first sight was lost.
     pub(super) fn unknown(id: ConnId, at: KernelTime) -> Self {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        Self::with(
-            ConnInfo {
-                id,
-                local: nowhere,
-                remote: nowhere,
-                tls: false,
-            },
-            Protocol::Joined,
-            at,
-        )
+        let info = ConnInfo {
+            id,
+            local: nowhere,
+            remote: nowhere,
+            tls: false,
+        };
+        Self {
+            ingress: Stream::anywhere(),
+            egress: Stream::anywhere(),
+            ..Self::with(info, Protocol::Joined, at)
+        }
     }
 
     fn with(info: ConnInfo, protocol: Protocol, at: KernelTime) -> Self {
@@ -224,8 +225,8 @@ impl Connection {
             self.stream(chunk.direction).start_at(chunk.pos);
             if self.call.replace((chunk.direction, chunk.at)) == Some((chunk.direction, chunk.at)) {
                 // The same call goes on: a request in its middle may follow others, whose answers are still to come.
-                self.stats.http.skipped_bytes += u64::try_from(chunk.bytes.len()).unwrap_or(u64::MAX);
-                self.stream(chunk.direction).place(&chunk);
+                let piece = self.stream(chunk.direction).place(&chunk);
+                self.stats.http.skipped_bytes += u64::try_from(piece.bytes.len()).unwrap_or(u64::MAX);
                 return;
             }
         }

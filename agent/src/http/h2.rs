@@ -10,6 +10,7 @@
 //! request with another's response. What a lost header block does to those after it, `hpack` says.
 
 mod block;
+pub mod blocks;
 mod frame;
 mod head;
 pub(crate) mod held;

@@ -202,3 +202,19 @@ fn a_body_until_close_of_a_connection_that_is_given_up_is_not_whole() {
         );
     }
 }
+
+/// Both directions of a connection that is met again have come far; that is the past, and no hole.
+#[test]
+fn a_connection_that_was_given_up_is_taken_up_where_it_is() {
+    let mut feed = feed();
+    feed.open(1, false).data(1, IN, GET).data(1, OUT, OK);
+    let now = KernelTime(feed.now + feed.table.limits.idle_ns + 1);
+    feed.table.sweep(now, &mut feed.out);
+    feed.now = now.0;
+    feed.data(1, IN, GET.replace("/a", "/b")).data(1, OUT, OK);
+    feed.expect(&[
+        (Leg::Downstream, Some("/a"), Some(200), Outcome::Complete),
+        (Leg::Downstream, Some("/b"), Some(200), Outcome::Complete),
+    ]);
+    assert_eq!(feed.table.stats().hole_bytes, 0);
+}

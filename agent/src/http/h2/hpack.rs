@@ -62,6 +62,11 @@ impl Decoder {
         self.table.forget();
     }
 
+    /// Bytes that the table keeps.
+    pub(crate) const fn table_bytes(&self) -> usize {
+        self.table.size()
+    }
+
     /// Decodes a whole block. One that is malformed counts as lost from there on.
     pub(crate) fn decode(&mut self, block: &[u8], limit: ListLimit) -> FieldList {
         let (mut list, is_decoded) = self.decode_start(block, limit);

@@ -14,6 +14,9 @@ const HTTP2_MARK_BYTES: usize = b"PRI * HTTP/2.0\r\n".len();
 /// Of a TLS record: content type and major version, by which it is known.
 const TLS_MARK_BYTES: usize = 2;
 
+/// Of a response, by which it is known.
+const RESPONSE_MARK_BYTES: usize = b"HTTP/1.".len();
+
 /// What is kept of a record's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kept {
@@ -213,7 +216,9 @@ impl Connection {
                     // Its request is lost, and there will be others.
                     Detection::Response => {
                         self.protocol = Protocol::Joined;
-                        self.masked += blacken(bytes);
+                        let blank = seen.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+                        let shown = (blank + RESPONSE_MARK_BYTES).saturating_sub(before);
+                        self.masked += bytes.get_mut(shown..).map_or(0, blacken);
                         Kept::All
                     }
                     Detection::Other | Detection::Undecided => self.give_up(LeftOut::NotHttp, bytes, 0),
