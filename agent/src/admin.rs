@@ -16,6 +16,9 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub mod body;
+pub mod plugin_api;
+
 use crate::telemetry::metrics;
 use crate::telemetry::status::{State, Status};
 

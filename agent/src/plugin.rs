@@ -13,6 +13,8 @@ use crate::telemetry::secret::Secret;
 
 pub mod file;
 pub mod schema;
+pub mod store;
+pub mod stored;
 
 #[cfg(test)]
 mod tests;
