@@ -178,7 +178,7 @@ enum NoCall {
 }
 
 /// The dialect of a gateway's version. 1.0 brought the errors and entities of today.
-fn dialect_of(version: Option<&str>) -> Dialect {
+pub(super) fn dialect_of(version: Option<&str>) -> Dialect {
     match version.and_then(KongVersion::parse) {
         Some(version) if version.major == 0 => Dialect::Old,
         Some(_) | None => Dialect::Current,

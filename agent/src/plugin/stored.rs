@@ -3,6 +3,8 @@
 //! In: checked values. Out: what the pipeline binds ([`UnboundConfig`]), and the fields for a file or an answer. Deliberately
 //! absent: the file's form (`store::text`) and the API's dialects (`admin::plugin_api`).
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::gateway::entities::Reference;
@@ -71,7 +73,7 @@ impl StoredPlugin {
             consumer: self.scope.consumer.clone(),
             enabled: self.enabled,
             log_body: self.settings.log_body,
-            destination: self.settings.destination.clone(),
+            destination: Arc::clone(&self.settings.destination),
         }
     }
 

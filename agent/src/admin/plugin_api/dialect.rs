@@ -219,9 +219,11 @@ fn message(text: &str) -> Value {
 fn old(refusal: &Refusal) -> (u16, Value) {
     match refusal {
         Refusal::Schema(wrong) => {
-            let fields = wrong.iter().map(|(path, problem)| match problem {
-                Problem::NotEnabled(_) => ("config".to_owned(), Value::from(old_text(path, problem))),
-                _ => (path.clone(), Value::from(old_text(path, problem))),
+            let fields = wrong.iter().map(|(path, problem)| {
+                // Who the plugin is was found out by way of its `config`.
+                let is_unknown = matches!(problem, Problem::NotEnabled(_));
+                let field = if is_unknown { "config" } else { path };
+                (field.to_owned(), Value::from(old_text(path, problem)))
             });
             (400, Value::Object(fields.collect()))
         }
@@ -240,7 +242,16 @@ fn old(refusal: &Refusal) -> (u16, Value) {
         Refusal::BadOffset(_) => (400, message("Invalid offset")),
         Refusal::BadSize(text) => (400, message(text)),
         Refusal::UnknownFilter(name) => (400, one(name, "unknown field")),
-        other => (400, message(&format!("{other:?}"))),
+        // Answered alike in both dialects, by `refuse`.
+        Refusal::NotFound
+        | Refusal::MethodNotAllowed
+        | Refusal::EmptyBody
+        | Refusal::NotJson
+        | Refusal::BadForm
+        | Refusal::Unsupported
+        | Refusal::ApiWithOthers
+        | Refusal::NoPlugin(_)
+        | Refusal::NoGateway => (500, message("An unexpected error occurred")),
     }
 }
 
@@ -295,7 +306,17 @@ fn current(refusal: &Refusal) -> (u16, Value) {
             let text = format!("'{offset}' is not a valid offset: bad base64 encoding");
             (400, error(7, "invalid offset", &text, None))
         }
-        other => (400, message(&format!("{other:?}"))),
+        // Answered alike in both dialects, by `refuse`.
+        Refusal::NotFound
+        | Refusal::MethodNotAllowed
+        | Refusal::EmptyBody
+        | Refusal::NotJson
+        | Refusal::BadForm
+        | Refusal::Unsupported
+        | Refusal::ApiWithOthers
+        | Refusal::NoPlugin(_)
+        | Refusal::NoGateway
+        | Refusal::UnknownFilter(_) => (500, message("An unexpected error occurred")),
     }
 }
 

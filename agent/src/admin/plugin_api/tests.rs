@@ -66,7 +66,7 @@ impl Api {
                 fields,
                 is_form: false,
             },
-            _ => Arguments::default(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => Arguments::default(),
         };
         self.call_with(line, arguments, Tokens::Hidden)
     }

@@ -317,13 +317,13 @@ fn a_writer_that_is_killed_leaves_the_old_state_or_the_new_one() {
             .unwrap();
         // Until it has written something; then a little longer, to hit another moment each time.
         let before = last;
-        let waiting = std::time::Instant::now();
+        let waiting = crate::clock::instant();
         while state_of(&path) == before {
             assert!(waiting.elapsed() < Duration::from_secs(20), "it writes nothing");
             std::thread::yield_now();
         }
         let more = Duration::from_micros(round * 137);
-        let waiting = std::time::Instant::now();
+        let waiting = crate::clock::instant();
         while waiting.elapsed() < more {
             std::hint::spin_loop();
         }
