@@ -3,7 +3,12 @@
 
 #![expect(unused_crate_dependencies, reason = "they are the library's")]
 #![expect(clippy::tests_outside_test_module, reason = "an integration test")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
