@@ -3,12 +3,7 @@
 
 #![expect(unused_crate_dependencies, reason = "they are the library's")]
 #![expect(clippy::tests_outside_test_module, reason = "an integration test")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
