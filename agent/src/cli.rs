@@ -98,13 +98,16 @@ pub struct WatchArgs {
     /// runscope configurations: a file with a `plugins:` list in Kong's own form. May be repeated.
     #[arg(long, value_name = "FILE")]
     pub plugins: Vec<PathBuf>,
+    /// Where the plugin API keeps its configurations (plugins.store; KONGTAP_STORE).
+    #[arg(long, value_name = "FILE")]
+    pub store: Option<PathBuf>,
     /// Endpoint of the global configuration that the environment gives.
     #[arg(long, value_name = "URL")]
     pub api_endpoint: Option<String>,
     /// Where the bytes of socket calls come from (capture.sockets).
     #[arg(long, value_name = "SOURCE", env = "KONGTAP_SOCKETS", ignore_case = true)]
     pub sockets: Option<SocketCapture>,
-    /// Address of the agent's own /status, /metrics, /healthz and /readyz.
+    /// Address of the plugin API and of /status, /metrics, /healthz and /readyz.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
 }
@@ -196,6 +199,9 @@ impl WatchArgs {
         }
         if !self.plugins.is_empty() {
             config.plugins.files.clone_from(&self.plugins);
+        }
+        if self.store.is_some() {
+            config.plugins.store.clone_from(&self.store);
         }
         if let (Some(endpoint), Some(global)) = (&self.api_endpoint, &mut config.plugins.global) {
             global.api_endpoint = Some(endpoint.clone());

@@ -72,9 +72,24 @@ pub enum Flavor {
 pub struct PluginsConfig {
     /// Files with a `plugins:` list of `name: runscope`.
     pub files: Vec<PathBuf>,
+    /// Where the plugin API keeps its configurations; [`DEFAULT_STORE`] when nothing is said.
+    pub store: Option<PathBuf>,
+    /// Whether `runscope` plugins in the gateway's own configuration are used, too.
+    pub from_gateway: bool,
     /// One global configuration; only from the environment.
     #[serde(skip)]
     pub global: Option<GlobalPlugin>,
+}
+
+/// Where the plugin API keeps its configurations when nothing is said: the state directory of the packaged service.
+pub const DEFAULT_STORE: &str = "/var/lib/kongtap/runscope.yml";
+
+impl PluginsConfig {
+    /// Where the plugin API keeps its configurations.
+    #[must_use]
+    pub fn store_path(&self) -> PathBuf {
+        self.store.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_STORE))
+    }
 }
 
 /// The global `runscope` configuration that the environment gives.
@@ -247,8 +262,32 @@ pub struct ShipConfig {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
-    /// Address of `/status`, `/metrics`, `/healthz` and `/readyz`. Loopback only, for now: there is no login.
+    /// Address of the plugin API, `/status`, `/metrics`, `/healthz` and `/readyz`. Without a token, loopback only.
     pub listen: SocketAddr,
+    /// What callers must present; asked for on loopback too, once it is set.
+    #[serde(deserialize_with = "secret")]
+    pub token: Option<Secret>,
+    /// Which generation of Kong's Admin API the plugin API speaks.
+    pub dialect: AdminDialect,
+}
+
+/// `admin.dialect`
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+pub enum AdminDialect {
+    /// That of the gateway's version, else the one of today.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// Kong 0.13 and 0.14.
+    #[serde(rename = "0.13")]
+    Old,
+    /// Kong 1.0 and later.
+    #[serde(rename = "3")]
+    Current,
+}
+
+fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    Ok(Some(Secret::new(&String::deserialize(deserializer)?)))
 }
 
 impl Default for GatewayConfig {
@@ -317,6 +356,8 @@ impl Default for AdminConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8011)),
+            token: None,
+            dialect: AdminDialect::Auto,
         }
     }
 }
@@ -363,6 +404,12 @@ pub fn apply_environment(config: &mut Config, lookup: &dyn Fn(&str) -> Option<St
         config.gateway.admin_url = Some(url);
     }
     config.gateway.admin_token = set("KONGTAP_ADMIN_TOKEN").map(|token| Secret::new(&token));
+    if let Some(token) = set("KONGTAP_LISTEN_TOKEN") {
+        config.admin.token = Some(Secret::new(&token));
+    }
+    if let Some(path) = set("KONGTAP_STORE") {
+        config.plugins.store = Some(PathBuf::from(path));
+    }
     let global = GlobalPlugin {
         access_token: set("KONGTAP_ACCESS_TOKEN").map(|token| Secret::new(&token)),
         bucket_key: set("KONGTAP_BUCKET_KEY"),
@@ -401,11 +448,20 @@ pub fn check(config: &Config) -> Vec<ConfigError> {
     if config.gateway.refresh_seconds == 0 {
         errors.push(ConfigError::new("gateway.refresh_seconds", "must be at least 1"));
     }
-    if !config.admin.listen.ip().is_loopback() {
-        errors.push(ConfigError::new(
+    let is_token = |token: &Secret| {
+        let token = token.expose();
+        !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    match &config.admin.token {
+        None if !config.admin.listen.ip().is_loopback() => errors.push(ConfigError::new(
             "admin.listen",
-            "must be a loopback address, such as 127.0.0.1:8011: there is no login yet",
-        ));
+            "must be a loopback address, such as 127.0.0.1:8011, unless admin.token (KONGTAP_LISTEN_TOKEN) is set",
+        )),
+        Some(token) if !is_token(token) => errors.push(ConfigError::new(
+            "admin.token",
+            "must be of visible ASCII characters without blanks, as it stands in a header",
+        )),
+        None | Some(_) => {}
     }
     for (key, value) in [
         ("limits.connections", config.limits.connections),
@@ -527,6 +583,31 @@ mod tests {
             (global.bucket_key.as_deref(), global.access_token),
             (Some("bucket"), None)
         );
+    }
+
+    #[test]
+    fn another_address_than_loopback_needs_a_token() {
+        let places = |text: &str| -> Vec<String> {
+            let errors = check(&from_toml(Path::new("f"), text).unwrap());
+            errors.into_iter().map(|error| error.place).collect()
+        };
+        assert_eq!(places("[admin]\nlisten = \"0.0.0.0:8011\""), ["admin.listen"]);
+        assert_eq!(
+            places("[admin]\nlisten = \"0.0.0.0:8011\"\ntoken = \"t\""),
+            [""; 0]
+        );
+        assert_eq!(places("[admin]\ntoken = \"\""), ["admin.token"]);
+        assert_eq!(places("[admin]\ntoken = \"a b\""), ["admin.token"]);
+        let mut config = from_toml(Path::new("f"), "[admin]\ntoken = \"file\"\ndialect = \"0.13\"").unwrap();
+        assert_eq!(config.admin.dialect, super::AdminDialect::Old);
+        apply_environment(&mut config, &|name| match name {
+            "KONGTAP_LISTEN_TOKEN" => Some("environment".into()),
+            "KONGTAP_STORE" => Some("/s.yml".into()),
+            _ => None,
+        });
+        assert_eq!(config.admin.token.as_ref().unwrap().expose(), "environment");
+        assert_eq!(config.plugins.store_path(), Path::new("/s.yml"));
+        assert!(!format!("{config:?}").contains("environment"));
     }
 
     #[test]

@@ -93,7 +93,7 @@ fn check_config(watch: &WatchArgs) -> ExitCode {
                 },
                 plugins: kongtap::config::PluginsConfig {
                     files: watch.plugins.clone(),
-                    global: None,
+                    ..kongtap::config::PluginsConfig::default()
                 },
                 ..Config::default()
             };
@@ -101,7 +101,11 @@ fn check_config(watch: &WatchArgs) -> ExitCode {
         }
     };
     match setup::check_files(&config) {
-        Ok(checked) if errors.is_empty() => {
+        Ok(mut checked) if errors.is_empty() => {
+            match setup::stored(&config) {
+                Ok(stored) => checked.plugins.extend(stored),
+                Err(mistakes) => return fail(Exit::Configuration, mistakes.0),
+            }
             let (services, routes, consumers) = checked.entities;
             say(&format!(
                 "ok: {services} services, {routes} routes, {consumers} consumers; {} runscope configurations",

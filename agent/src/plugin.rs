@@ -12,7 +12,10 @@ use crate::gateway::snapshot::{ConsumerMatch, Resolution, RouteMatch, Snapshot};
 use crate::telemetry::secret::Secret;
 
 pub mod file;
+pub mod from_gateway;
 pub mod schema;
+pub mod store;
+pub mod stored;
 
 #[cfg(test)]
 mod tests;
@@ -78,6 +81,10 @@ pub struct UnboundConfig {
 pub struct Inactive {
     /// Where it came from.
     pub origin: String,
+    /// What it names: `service=orders consumer=alice`, `global`.
+    pub scope: String,
+    /// Where it would post to.
+    pub endpoint: String,
     /// Why it does not apply.
     pub reason: InactiveReason,
 }
@@ -103,6 +110,37 @@ pub enum InactiveReason {
     /// Another one has the very same scope (named otherwise), and comes first.
     #[error("{0} has the same scope and comes first")]
     SameScope(String),
+    /// It stands in the gateway's own configuration, and was not asked for.
+    #[error("it is the gateway's own, which may post by itself; `plugins.from_gateway = true` uses it")]
+    NotTaken,
+    /// It stands in the gateway's own configuration, and is none that can be used.
+    #[error("it cannot be used: {0}")]
+    Invalid(String),
+}
+
+impl UnboundConfig {
+    /// This configuration as one that does not apply.
+    #[must_use]
+    pub fn inactive(&self, reason: InactiveReason) -> Inactive {
+        let parts: Vec<String> = [
+            ("route", &self.route),
+            ("service", &self.service),
+            ("consumer", &self.consumer),
+        ]
+        .into_iter()
+        .filter_map(|(kind, reference)| Some(format!("{kind}={}", reference.as_ref()?.text())))
+        .collect();
+        Inactive {
+            origin: self.origin.clone(),
+            scope: if parts.is_empty() {
+                "global".to_owned()
+            } else {
+                parts.join(" ")
+            },
+            endpoint: self.destination.url.to_string(),
+            reason,
+        }
+    }
 }
 
 /// Which configuration is in force for one exchange.
@@ -141,10 +179,7 @@ impl PluginSet {
         };
         for config in configs {
             if let Err(reason) = set.add(config, snapshot) {
-                set.inactive.push(Inactive {
-                    origin: config.origin.clone(),
-                    reason,
-                });
+                set.inactive.push(config.inactive(reason));
             }
         }
         set
@@ -169,6 +204,11 @@ impl PluginSet {
         }
         self.active.insert(scope, config);
         Ok(())
+    }
+
+    /// Notes configurations that were found and cannot apply for a reason of their own.
+    pub fn note(&mut self, inactive: impl IntoIterator<Item = Inactive>) {
+        self.inactive.extend(inactive);
     }
 
     /// Whether any configuration asks for bodies.

@@ -8,6 +8,9 @@ use std::time::Duration;
 use kongtap_common::budget::Budget;
 
 use super::AppError;
+use super::live::FromGateway;
+use crate::admin::access::Access;
+use crate::admin::plugin_api::dialect::Dialect;
 use crate::capture::gateways::{self, Pid, SelectError, Selector};
 use crate::capture::probes::ProbeOptions;
 use crate::capture::reader::ReaderOptions;
@@ -15,7 +18,9 @@ use crate::capture::session::{SessionError, SessionOptions};
 use crate::capture::sources::{SocketSource, SourceChoice};
 use crate::capture::tls::choice::{Places, TlsOptions};
 use crate::clock::WallClock;
-use crate::config::{Config, Flavor, ProbePlacement, ProfileName, RedactBase, SocketCapture, TlsCapture};
+use crate::config::{
+    AdminDialect, Config, Flavor, ProbePlacement, ProfileName, RedactBase, SocketCapture, TlsCapture,
+};
 use crate::conn::{ConnLimits, ReorderLimits};
 use crate::correlate::CorrelatorLimits;
 use crate::gateway::admin_api::facts::GatewayFacts;
@@ -30,6 +35,8 @@ use crate::message::Profile;
 use crate::message::redact::{RedactedNames, Redaction};
 use crate::pipeline::{Bound, Settings};
 use crate::plugin::file::EnvironmentValues;
+use crate::plugin::store::Store;
+use crate::plugin::stored::StoredPlugin;
 use crate::plugin::{PluginSet, UnboundConfig, file};
 use crate::ship::ShipLimits;
 
@@ -39,7 +46,7 @@ const ADMIN_API_TIMEOUT: Duration = Duration::from_secs(10);
 /// Everything that is known before capture begins.
 #[derive(Debug)]
 pub struct Setup {
-    /// The `runscope` configurations.
+    /// The `runscope` configurations of files and the environment.
     pub plugins: Vec<UnboundConfig>,
     /// Where the gateway's configuration comes from, if from anywhere.
     pub source: Option<Source>,
@@ -121,6 +128,60 @@ pub fn check_files(config: &Config) -> Result<Checked, Mistakes> {
         Ok(checked)
     } else {
         Err(Mistakes(mistakes))
+    }
+}
+
+/// The `runscope` configurations of files and the environment, read again.
+///
+/// # Errors
+/// Every mistake of every file.
+pub fn declared(config: &Config) -> Result<Vec<UnboundConfig>, Mistakes> {
+    let mut mistakes = Vec::new();
+    let files = read_files(&config.plugins.files, &mut mistakes);
+    if !mistakes.is_empty() {
+        return Err(Mistakes(mistakes));
+    }
+    file::read(&files, environment_values(config))
+}
+
+/// Those of a plugin store that was named: what stands at the usual place may be another agent's, or not readable.
+///
+/// # Errors
+/// Every mistake in it.
+pub fn stored(config: &Config) -> Result<Vec<UnboundConfig>, Mistakes> {
+    let Some(path) = &config.plugins.store else {
+        return Ok(Vec::new());
+    };
+    let store = Store::open(path.clone())?;
+    Ok(store.view().plugins.iter().map(StoredPlugin::unbound).collect())
+}
+
+/// The dialect of the plugin API that is asked for.
+#[must_use]
+pub const fn dialect(config: &Config) -> Option<Dialect> {
+    match config.admin.dialect {
+        AdminDialect::Auto => None,
+        AdminDialect::Old => Some(Dialect::Old),
+        AdminDialect::Current => Some(Dialect::Current),
+    }
+}
+
+/// Who may call the agent's own interface.
+#[must_use]
+pub fn access(config: &Config) -> Access {
+    match &config.admin.token {
+        Some(token) => Access::Token(token.clone()),
+        None => Access::ThisHost,
+    }
+}
+
+/// What to do with `runscope` configurations in the gateway's own.
+#[must_use]
+pub const fn from_gateway(config: &Config) -> FromGateway {
+    if config.plugins.from_gateway {
+        FromGateway::Use
+    } else {
+        FromGateway::Show
     }
 }
 

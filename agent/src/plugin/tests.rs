@@ -304,10 +304,20 @@ fn the_environment_gives_one_global_configuration() {
         "p.yml",
         "{plugins: [{name: runscope, config: {access_token: T, bucket_key: B}}]}",
     );
-    let twice = read(&[global], whole).expect_err("two global ones").to_string();
+    let both = read(&[global], whole).expect("the order of sources decides");
+    let set = PluginSet::bind(&both, &gateway());
+    let active: Vec<_> = set.active().map(|config| config.origin.as_str()).collect();
+    assert_eq!(active, ["p.yml: plugins[0]"]);
+    let [shadowed] = set.inactive() else {
+        panic!("{:?}", set.inactive())
+    };
     assert_eq!(
-        twice,
-        "environment: has the same scope as p.yml: plugins[0]; one of them must go"
+        (shadowed.origin.as_str(), shadowed.scope.as_str()),
+        ("environment", "global")
+    );
+    assert_eq!(
+        shadowed.reason.to_string(),
+        "p.yml: plugins[0] has the same scope and comes first"
     );
 }
 
