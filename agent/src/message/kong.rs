@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::capture::event::KernelTime;
 use crate::clock::WallClock;
 use crate::correlate::JoinedExchange;
-use crate::gateway::snapshot::{ConsumerMatch, RouteMatch};
+use crate::gateway::snapshot::{ConsumerMatch, KnownBy, RouteMatch};
 use crate::http::exchange::{Body, Exchange, HeadState, Peer, Response, Version};
 use crate::message::BuildInput;
 use crate::message::answer::{self, AnsweredBy};
@@ -119,6 +119,7 @@ struct ConsumerObject<'a> {
     username: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     custom_id: Option<&'a str>,
+    by: KnownBy,
 }
 
 #[derive(Debug, Serialize)]
@@ -207,7 +208,8 @@ impl<'a> Kong<'a> {
                 name: service.name.as_deref(),
             }),
             consumer: match &input.resolution.consumer {
-                ConsumerMatch::Known(consumer) => Some(ConsumerObject {
+                ConsumerMatch::Known(consumer, by) => Some(ConsumerObject {
+                    by: *by,
                     id: &consumer.id,
                     username: consumer.username.as_deref(),
                     custom_id: consumer.custom_id.as_deref(),
