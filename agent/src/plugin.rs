@@ -13,6 +13,7 @@ use crate::telemetry::secret::Secret;
 
 pub mod file;
 pub mod schema;
+pub mod trace;
 
 #[cfg(test)]
 mod tests;
