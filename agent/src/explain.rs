@@ -257,7 +257,9 @@ fn route_answer(bound: &Bound, foreseen: &Foreseen, resolution: &Resolution) -> 
         RouteMatch::Matched(route) => Some(route),
         RouteMatch::NoRoute | RouteMatch::Unknown(_) => None,
     };
-    let (considered, others) = candidates::nearest(&all, winner);
+    let request = foreseen.joined.client.request.as_ref();
+    let path = request.map_or(&[][..], |request| &*request.target);
+    let (considered, others) = candidates::nearest(&all, winner, path);
     RouteAnswer {
         answer: match &resolution.route {
             RouteMatch::Matched(_) => "matched",

@@ -2,7 +2,7 @@
 //!
 //! In: every entry of the router with what it makes of the request. Out: the few that are worth showing, in the gateway's order.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -32,7 +32,11 @@ pub struct Candidate {
 }
 
 /// The nearest, and how many others there are.
-pub(super) fn nearest(all: &[Considered<'_>], winner: Option<&Arc<Route>>) -> (Vec<Candidate>, usize) {
+pub(super) fn nearest(
+    all: &[Considered<'_>],
+    winner: Option<&Arc<Route>>,
+    path: &[u8],
+) -> (Vec<Candidate>, usize) {
     let is_winner = |entry: &Considered<'_>| winner.is_some_and(|winner| Arc::ptr_eq(winner, entry.route));
     let taken = all
         .iter()
@@ -45,7 +49,10 @@ pub(super) fn nearest(all: &[Considered<'_>], winner: Option<&Arc<Route>>) -> (V
             Fit::Perhaps => 1,
             Fit::Fails => 2,
         };
-        (Some(*place) != taken, rank, entry.failing().count(), *place)
+        let fails = entry.failing().count();
+        let holds = entry.criteria.len().saturating_sub(fails);
+        let path = Reverse(shared_path(entry.route, path));
+        (Some(*place) != taken, rank, fails, Reverse(holds), path, *place)
     });
     let others = order.len().saturating_sub(MAX_SHOWN);
     order.truncate(MAX_SHOWN);
@@ -55,6 +62,15 @@ pub(super) fn nearest(all: &[Considered<'_>], winner: Option<&Arc<Route>>) -> (V
         .into_iter()
         .map(|(place, entry)| candidate(place, entry, taken));
     (shown.collect(), others)
+}
+
+/// How many bytes of a request's path some path of a route begins with.
+fn shared_path(route: &Route, path: &[u8]) -> usize {
+    let shared = |own: &String| {
+        let own = own.trim_start_matches('~').bytes();
+        own.zip(path).take_while(|(own, asked)| own == *asked).count()
+    };
+    route.paths.iter().map(shared).max().unwrap_or(0)
 }
 
 fn candidate(place: usize, entry: &Considered<'_>, taken: Option<(usize, &Considered<'_>)>) -> Candidate {
