@@ -9,9 +9,12 @@ use uuid::Uuid;
 
 use super::{AdminApi, Items, each};
 use crate::gateway::credentials::forms::{APPLICATIONS, COLLECTIONS, CredentialForms, TOKENS};
-use crate::gateway::entities::{Credential, CredentialKind};
+use crate::gateway::entities::{Credential, CredentialKind, Reference};
 use crate::gateway::fields::Report;
 use crate::gateway::source::{SourceError, chain};
+
+#[cfg(test)]
+mod tests;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -72,7 +75,7 @@ impl AdminApi {
                 },
             );
         }
-        let of = |(kind, identity, consumer): (_, _, crate::gateway::entities::Reference)| Credential {
+        let of = |(kind, identity, consumer): (_, _, Reference)| Credential {
             kind,
             identity,
             consumer_id: consumer.text().to_ascii_lowercase().into(),
