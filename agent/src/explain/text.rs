@@ -14,7 +14,7 @@ impl fmt::Display for Explanation {
         writeln!(
             f,
             "  service        {}",
-            self.service.as_ref().map_or("none".to_owned(), title)
+            self.service.as_ref().map_or_else(|| "none".to_owned(), title)
         )?;
         writeln!(f, "  consumer       {}", self.consumer_line())?;
         writeln!(f, "  configuration  {}", self.configuration_line())?;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::gateway::document::{self, Mistakes, SourceFile};
 use crate::gateway::credentials::forms::CredentialForms;
+use crate::gateway::document::{self, Mistakes, SourceFile};
 use crate::gateway::entities::{Credential, Entities, Reference};
 use crate::gateway::fields::{Fields, Report, kind};
 use crate::gateway::forms::{self, PluginForm, RegexMark, RouteForm};
@@ -196,7 +196,12 @@ impl Gathered {
                 consumer_id,
             })
         };
-        entities.credentials = self.credentials.finish().into_iter().filter_map(of_consumer).collect();
+        entities.credentials = self
+            .credentials
+            .finish()
+            .into_iter()
+            .filter_map(of_consumer)
+            .collect();
         (entities, mistakes)
     }
 }

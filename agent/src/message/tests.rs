@@ -12,7 +12,9 @@ use crate::capture::event::KernelTime;
 use crate::clock::WallClock;
 use crate::correlate::JoinedExchange;
 use crate::gateway::entities::{Consumer, Route, Scope, Service};
-use crate::gateway::snapshot::{ConsumerMatch, KnownBy, CredentialPlace, Resolution, RouteMatch, UnknownRoute};
+use crate::gateway::snapshot::{
+    ConsumerMatch, CredentialPlace, KnownBy, Resolution, RouteMatch, UnknownRoute,
+};
 use crate::http::exchange::{Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response, Version};
 use crate::http::headers::Headers;
 use crate::message::redact::{DECODED_BYTES, Redaction};

@@ -418,8 +418,14 @@ fn precedence_is_kongs_for_every_set_of_configurations_and_all_that_may_be_unkno
         )
     };
     let consumers = [
-        (ConsumerMatch::Known(consumer("c"), KnownBy::Credentials), vec![Some("c")]),
-        (ConsumerMatch::Known(consumer("c2"), KnownBy::Credentials), vec![Some("c2")]),
+        (
+            ConsumerMatch::Known(consumer("c"), KnownBy::Credentials),
+            vec![Some("c")],
+        ),
+        (
+            ConsumerMatch::Known(consumer("c2"), KnownBy::Credentials),
+            vec![Some("c2")],
+        ),
         (ConsumerMatch::Nobody, vec![None]),
         (ConsumerMatch::Unknown, vec![Some("c"), Some("c2"), None]),
     ];

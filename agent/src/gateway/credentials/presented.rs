@@ -177,7 +177,7 @@ fn either_authorization(request: &Request, read: impl Fn(&[u8]) -> Option<Vec<u8
     let found = ["proxy-authorization", "authorization"]
         .into_iter()
         .filter_map(|name| header(request, name).next())
-        .find_map(|value| read(value));
+        .find_map(read);
     found.map_or_else(|| absent_from(request), Presented::Identity)
 }
 

@@ -1,7 +1,7 @@
 //! What each entry of the `traditional` router makes of one request.
 
 use super::entry::{Answer, Asking, Entry};
-use super::{Engine, hits, host, kinds};
+use super::{Engine, host, kinds};
 use crate::gateway::router::considered::{Considered, Criterion, Fit};
 use crate::gateway::router::request::Prepared;
 
@@ -12,7 +12,7 @@ impl Engine {
         // Of several possible orders one is shown; whether they agree is the search's to say.
         let hits = worlds
             .and_then(|worlds| worlds.into_iter().next())
-            .unwrap_or(hits::Hits::default());
+            .unwrap_or_default();
         let asking = Asking {
             request,
             host: &host,
