@@ -15,7 +15,7 @@ use kongtap::cli::{Cli, DoctorArgs, ExplainArgs, RecordArgs, ReplayArgs, Verb, W
 use kongtap::config::Config;
 use kongtap::doctor;
 use kongtap::explain;
-use kongtap::gateway::source::chain;
+use kongtap::gateway::source::{SourceError, chain};
 use tracing_subscriber::EnvFilter;
 
 /// Threads of the runtime: delivery and the interface are light, and the gateway needs the cores.
@@ -152,6 +152,15 @@ async fn explain_verb(arguments: &ExplainArgs) -> ExitCode {
     };
     let bound = match setup::read_once(&config).await {
         Ok(bound) => bound,
+        // Unlike `run`, which goes on and tries again, there is nothing to say without it.
+        Err(AppError::Source(
+            error @ (SourceError::Unreachable { .. }
+            | SourceError::Timeout { .. }
+            | SourceError::Status { .. }
+            | SourceError::NotAdminApi { .. }
+            | SourceError::Malformed { .. }
+            | SourceError::TooLarge { .. }),
+        )) => return fail(Exit::Failed, [chain(&error)]),
         Err(error) => return outcome(Err(error)),
     };
     match explain::explain(&bound, &ask) {
