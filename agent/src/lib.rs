@@ -14,6 +14,7 @@ pub mod config;
 pub mod conn;
 pub mod correlate;
 pub mod doctor;
+pub mod explain;
 pub mod gateway;
 pub mod http;
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod from_gateway;
 pub mod schema;
 pub mod store;
 pub mod stored;
+pub mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -253,10 +254,10 @@ impl PluginSet {
         let may_come_first = |scope: &Scope| match (&scope.consumer_id, consumer) {
             (None, ConsumerMatch::Nobody | ConsumerMatch::Unknown) => true,
             // A consumer's own configuration yields only to one of route and service together.
-            (None, ConsumerMatch::Known(_)) => {
+            (None, ConsumerMatch::Known(..)) => {
                 !by_consumer || (scope.route_id.is_some() && scope.service_id.is_some())
             }
-            (Some(id), ConsumerMatch::Known(known)) => *id == known.id,
+            (Some(id), ConsumerMatch::Known(known, _)) => *id == known.id,
             (Some(_), ConsumerMatch::Unknown) => true,
             (Some(_), ConsumerMatch::Nobody) => false,
         };
@@ -286,7 +287,7 @@ impl PluginSet {
         let without = found.map_or(Decision::None, |config| Decision::Use(Arc::clone(config)));
         match consumer {
             ConsumerMatch::Nobody => without,
-            ConsumerMatch::Known(consumer) => {
+            ConsumerMatch::Known(consumer, _) => {
                 let scopes = precedence(route, service, Who::Consumer(&consumer.id));
                 let found = scopes.iter().find_map(|scope| self.active.get(scope));
                 found.map_or(Decision::None, |config| Decision::Use(Arc::clone(config)))

@@ -25,10 +25,11 @@ use crate::conn::{ConnLimits, ReorderLimits};
 use crate::correlate::CorrelatorLimits;
 use crate::gateway::admin_api::facts::GatewayFacts;
 use crate::gateway::admin_api::{AdminApi, AdminApiOptions};
+use crate::gateway::declarative;
 use crate::gateway::document::{Mistake, Mistakes, Place, SourceFile};
 use crate::gateway::router::{RouterFlavor, RouterProfile};
+use crate::gateway::snapshot::{Snapshot, SnapshotWarning};
 use crate::gateway::source::{FileSource, GatewayState, Source, SourceError, chain};
-use crate::gateway::{declarative, snapshot::SnapshotWarning};
 use crate::http::h1::limits::HttpLimits;
 use crate::http::h2::limits::H2Limits;
 use crate::message::Profile;
@@ -83,6 +84,28 @@ impl Setup {
             session: session_options(config, selector),
         })
     }
+}
+
+/// Reads the files and asks the Admin API once: everything that `run` decides by, without a gateway to watch. Without a source
+/// every route is unknown, as it is for `run`.
+///
+/// # Errors
+/// Wrong configurations, or a source that cannot be read.
+pub async fn read_once(config: &Config) -> Result<Bound, AppError> {
+    let plugins = check_files(config).map_err(AppError::Mistakes)?.plugins;
+    let Some(source) = source(config)? else {
+        return Ok(Bound::unread(&plugins));
+    };
+    let reading = source.fetch().await?;
+    let (snapshot, warnings) = Snapshot::build(reading.entities, &reading.profile);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(Bound {
+        plugins: PluginSet::bind(&plugins, &snapshot),
+        snapshot: Arc::new(snapshot),
+        gateway_api_ports: gateway_api_ports(reading.facts.as_ref()),
+    })
 }
 
 /// What the files and the environment hold.

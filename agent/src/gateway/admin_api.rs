@@ -2,7 +2,7 @@
 //!
 //! In: an address and perhaps a token. Out: a [`Reading`] of all pages of services, routes, consumers and plugins, and
 //! [`GatewayFacts`]. Everything is bounded: each request in time, each answer in bytes, the pages in number. Redirects are
-//! not followed, so a token goes nowhere else. Deliberately absent: writing, and credentials of consumers.
+//! not followed, so a token goes nowhere else. Deliberately absent: writing.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,6 +20,7 @@ use crate::gateway::router::{KongVersion, RouterProfile};
 use crate::gateway::source::{Fingerprint, Reading, SourceError};
 use crate::telemetry::secret::Secret;
 
+mod credentials;
 pub mod facts;
 
 #[cfg(test)]
@@ -156,12 +157,14 @@ impl AdminApi {
         } else {
             RegexMark::Tilde
         };
+        let (credentials, unread) = self.credentials(&plugins, &mut budget).await;
         let mut report = Report::new(self.base.as_str());
-        let entities = entities_of(
+        let mut entities = entities_of(
             [&services, &routes, &apis, &consumers, &plugins],
             mark,
             &mut report,
         );
+        (entities.credentials, entities.unread_credentials) = (credentials.entities, unread);
         report.finish(()).map_err(|mistakes| SourceError::Malformed {
             url: self.base.to_string(),
             what: format!("an entity cannot be understood\n{mistakes}"),
@@ -171,7 +174,7 @@ impl AdminApi {
             profile,
             fingerprint: Fingerprint {
                 cheap: facts.configuration_hash.clone(),
-                contents: Uuid::new_v5(&Uuid::NAMESPACE_OID, &contents),
+                contents: Uuid::new_v5(&credentials.digest, &contents),
             },
             facts: Some(facts),
         })

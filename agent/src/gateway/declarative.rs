@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::gateway::credentials::forms::CredentialForms;
 use crate::gateway::document::{self, Mistakes, SourceFile};
-use crate::gateway::entities::{Entities, Reference};
+use crate::gateway::entities::{Credential, Entities, Reference};
 use crate::gateway::fields::{Fields, Report, kind};
 use crate::gateway::forms::{self, PluginForm, RegexMark, RouteForm};
 use crate::gateway::router::RouterProfile;
@@ -71,6 +72,7 @@ struct Gathered {
     entities: Entities,
     routes: Vec<(RouteForm, Origin)>,
     plugins: Vec<(PluginForm, Origin)>,
+    credentials: CredentialForms,
     seen: HashSet<(&'static str, String)>,
 }
 
@@ -104,7 +106,9 @@ impl Gathered {
             self.unique("consumers", &id, consumer.username.as_deref(), &fields, report);
             self.entities.consumers.push(consumer);
             self.plugins(&fields, Parent::Consumer(&id), report);
+            self.credentials.lists(&fields, Some(&id), report);
         }
+        self.credentials.lists(&root, None, report);
         self.plugins(&root, Parent::None, report);
     }
 
@@ -183,6 +187,21 @@ impl Gathered {
             plugin.scope.consumer_id = wanted.find(form.consumer.as_ref(), &consumers, "consumer");
             entities.plugins.push(plugin);
         }
+        // A credential of a consumer that another tool keeps is none of this file's mistakes.
+        let of_consumer = |(kind, identity, reference)| {
+            let consumer_id = consumers.find(&reference)?;
+            Some(Credential {
+                kind,
+                identity,
+                consumer_id,
+            })
+        };
+        entities.credentials = self
+            .credentials
+            .finish()
+            .into_iter()
+            .filter_map(of_consumer)
+            .collect();
         (entities, mistakes)
     }
 }

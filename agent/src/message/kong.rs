@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::clock::WallClock;
 use crate::correlate::{JoinedBy, JoinedExchange};
-use crate::gateway::snapshot::{ConsumerMatch, RouteMatch};
+use crate::gateway::snapshot::{ConsumerMatch, KnownBy, RouteMatch};
 use crate::http::anomaly::Anomalies;
 use crate::http::exchange::{Body, HeadState, Peer, Version};
 use crate::http::h1::Side;
@@ -128,6 +128,7 @@ struct ConsumerObject<'a> {
     username: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     custom_id: Option<&'a str>,
+    by: KnownBy,
 }
 
 #[derive(Debug, Serialize)]
@@ -260,7 +261,8 @@ impl<'a> Kong<'a> {
                 name: service.name.as_deref(),
             }),
             consumer: match &input.resolution.consumer {
-                ConsumerMatch::Known(consumer) => Some(ConsumerObject {
+                ConsumerMatch::Known(consumer, by) => Some(ConsumerObject {
+                    by: *by,
                     id: &consumer.id,
                     username: consumer.username.as_deref(),
                     custom_id: consumer.custom_id.as_deref(),
@@ -269,7 +271,7 @@ impl<'a> Kong<'a> {
             },
             consumer_unknown: match &input.resolution.consumer {
                 ConsumerMatch::Unknown => true,
-                ConsumerMatch::Known(_) | ConsumerMatch::Nobody => false,
+                ConsumerMatch::Known(..) | ConsumerMatch::Nobody => false,
             },
             request_id: request_id(joined),
             answered_by: answer::answered_by(joined),

@@ -12,7 +12,9 @@ use crate::capture::event::KernelTime;
 use crate::clock::WallClock;
 use crate::correlate::JoinedExchange;
 use crate::gateway::entities::{Consumer, Route, Scope, Service};
-use crate::gateway::snapshot::{ConsumerMatch, CredentialPlace, Resolution, RouteMatch, UnknownRoute};
+use crate::gateway::snapshot::{
+    ConsumerMatch, CredentialPlace, KnownBy, Resolution, RouteMatch, UnknownRoute,
+};
 use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::exchange::{
     Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Peer, Request, Response, Version,
@@ -463,12 +465,15 @@ fn the_extended_profile_names_everything() {
             enabled: true,
             ..Service::default()
         })),
-        consumer: ConsumerMatch::Known(Arc::new(Consumer {
-            id: id("c-id"),
-            id_is_known: true,
-            username: Some(id("alice")),
-            custom_id: None,
-        })),
+        consumer: ConsumerMatch::Known(
+            Arc::new(Consumer {
+                id: id("c-id"),
+                id_is_known: true,
+                username: Some(id("alice")),
+                custom_id: None,
+            }),
+            KnownBy::Credentials,
+        ),
         credentials: Arc::from([CredentialPlace::Header("apikey".to_owned())]),
     };
     let alone = value_of(&joined, &resolution, true, Profile::Extended);
@@ -492,7 +497,7 @@ fn the_extended_profile_names_everything() {
         json!({
             "route": {"id": "r-id", "name": "r"},
             "service": {"id": "s-id"},
-            "consumer": {"id": "c-id", "username": "alice"},
+            "consumer": {"id": "c-id", "username": "alice", "by": "credentials"},
             "request_id": "0123456789abcdef0123456789abcdef",
             "answered_by": "upstream",
             "joined_by": "order",

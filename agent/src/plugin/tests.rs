@@ -9,7 +9,7 @@ use super::{Decision, Destination, PluginSet, UnboundConfig};
 use crate::gateway::document::SourceFile;
 use crate::gateway::entities::{Reference, Route, Service};
 use crate::gateway::router::RouterFlavor;
-use crate::gateway::snapshot::{ConsumerMatch, Resolution, RouteMatch, Snapshot, UnknownRoute};
+use crate::gateway::snapshot::{ConsumerMatch, KnownBy, Resolution, RouteMatch, Snapshot, UnknownRoute};
 use crate::telemetry::secret::Secret;
 
 const GATEWAY: &str = "
@@ -462,8 +462,14 @@ fn precedence_is_kongs_for_every_set_of_configurations_and_all_that_may_be_unkno
         )
     };
     let consumers = [
-        (ConsumerMatch::Known(consumer("c")), vec![Some("c")]),
-        (ConsumerMatch::Known(consumer("c2")), vec![Some("c2")]),
+        (
+            ConsumerMatch::Known(consumer("c"), KnownBy::Credentials),
+            vec![Some("c")],
+        ),
+        (
+            ConsumerMatch::Known(consumer("c2"), KnownBy::Credentials),
+            vec![Some("c2")],
+        ),
         (ConsumerMatch::Nobody, vec![None]),
         (ConsumerMatch::Unknown, vec![Some("c"), Some("c2"), None]),
     ];
@@ -529,7 +535,7 @@ fn precedence_is_kongs_for_every_set_of_configurations_and_all_that_may_be_unkno
             // A consumer is only ever known where a route was found.
             let somewhere = ROUTES
                 .iter()
-                .filter(|(route, _)| route.is_some() || !matches!(who, ConsumerMatch::Known(_)));
+                .filter(|(route, _)| route.is_some() || !matches!(who, ConsumerMatch::Known(..)));
             cases.push((unknown, None, somewhere.copied().collect()));
             for (route, service, possible_routes) in cases {
                 let worlds = possible_routes.iter().flat_map(|(route, service)| {
