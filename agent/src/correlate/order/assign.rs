@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use super::evidence::{self, Attempt, Client};
 
 /// Clients that one worker may have at once while its attempts are still looked at, in number. Over it an attempt is left apart.
-const CONCURRENT_MAX: usize = 1024;
+pub(super) const CONCURRENT_MAX: usize = 1024;
 /// Possible clients of one attempt among which the evidence is searched, in number.
-const COMPARED_MAX: usize = 32;
+pub(super) const COMPARED_MAX: usize = 32;
 
 /// What is certain of one client. Attempts are named by index, in the order of their requests.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,3 +1,5 @@
+mod limits;
+
 use std::net::SocketAddr;
 
 use crate::capture::event::KernelTime;
@@ -619,15 +621,4 @@ fn what_has_left_is_not_forgotten() {
     correlator.offer(client(10, 10, 40), KernelTime(40), &mut out);
     correlator.sweep(KernelTime(2000), &[], &mut out);
     assert_eq!(show(&out), ["10<"]);
-}
-
-#[test]
-fn more_clients_at_once_than_are_compared_are_left_apart() {
-    let crowd: Vec<OpenRequest> = (0..2000).map(|serial| open(&client(serial, 11, 41))).collect();
-    check(
-        "a crowd",
-        vec![leg(1, 20, 30), client(10, 10, 40)],
-        &crowd,
-        &["10<"],
-    );
 }

@@ -221,7 +221,7 @@ fn version_of(text: &[u8]) -> Option<Stated> {
         b"1.0" => Some(Stated::Known(Version::Http10)),
         digits => {
             let is_form = digits.contains(&b'.')
-                && digits.len() <= LONGEST_VERSION_BYTES
+                && digits.len() <= VERSION_BYTES
                 && digits.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
             is_form.then_some(Stated::Unknown)
         }
@@ -229,7 +229,7 @@ fn version_of(text: &[u8]) -> Option<Stated> {
 }
 
 /// `1.999`, the longest that nginx reads.
-const LONGEST_VERSION_BYTES: usize = 5;
+const VERSION_BYTES: usize = 5;
 
 /// CR, NUL and their like, but for the blanks.
 const fn is_control(byte: u8) -> bool {

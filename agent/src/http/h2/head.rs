@@ -20,6 +20,8 @@ pub(super) struct Head {
     pub(super) asks: bool,
     /// Whether there is a `:status`, known or not.
     pub(super) answers: bool,
+    /// Whether it begins with a field that is no pseudo field, as only trailers do: in a head those come first (RFC 9113 section 8.3).
+    pub(super) begins_regular: bool,
     /// The other fields, with `host` and one `cookie`.
     pub(super) headers: Headers,
     /// How long the body is to be.
@@ -41,6 +43,8 @@ impl Head {
         };
         head.anomalies.insert_if(list.has_more, Anomaly::TooManyFields);
         let mut cookies = Vec::new();
+        let first = list.fields.first().and_then(|field| field.name.as_ref());
+        head.begins_regular = first.is_some_and(|name| !name.starts_with(b":"));
         for field in list.fields {
             let Field { name, value } = field;
             match &name {
@@ -77,6 +81,15 @@ impl Head {
         head.read_length();
         head.settle_host();
         head
+    }
+
+    /// The same block when it may just as well be trailers: nothing that it says can be told as a head's.
+    pub(super) fn without_fields(self) -> Self {
+        Self {
+            is_cut: self.is_cut,
+            unknown: self.unknown,
+            ..Self::default()
+        }
     }
 
     pub(super) const fn state(&self) -> HeadState {

@@ -209,24 +209,30 @@ impl Streams {
             return;
         }
         // Trailers of a stream of which the head was lost, or is of the past.
-        if !head.asks && !head.is_cut {
+        if !head.asks && (!head.is_cut || head.begins_regular) {
             return;
         }
-        let follows_a_loss = std::mem::take(&mut self.requests_lost);
-        if follows_a_loss && let Some(seen) = self.seen {
+        let may_be_trailers =
+            !head.asks && (self.requests_lost || self.seen.is_none_or(|seen| seen.first > 0));
+        if self.requests_lost
+            && let Some(seen) = self.seen
+        {
             self.lost
                 .push_back(seen.newest.saturating_add(1)..=id.saturating_sub(1));
             if self.lost.len() > LOST_RANGES {
                 self.lost.pop_front();
             }
         }
-        let may_be_trailers = !head.asks && (follows_a_loss || self.seen.is_none_or(|seen| seen.first > 0));
+        // Behind trailers of a lost request, there may be those of another.
+        self.requests_lost &= may_be_trailers;
         let first = self.seen.map_or(id, |seen| seen.first);
         self.seen = Some(Seen { first, newest: id });
         let mut stream = Stream::new(self.body_bytes(), at);
-        stream.begin_request(head, started, at);
         if may_be_trailers {
+            stream.begin_request(head.without_fields(), started, at);
             stream.open_hole(Side::Request);
+        } else {
+            stream.begin_request(head, started, at);
         }
         self.insert(id, stream, out);
     }

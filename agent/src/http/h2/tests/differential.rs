@@ -296,6 +296,19 @@ fn as_said(exchange: &Exchange) -> Said {
     }
 }
 
+/// Many bytes of no pattern. Drawn one by one they would take longer than all that is done with them.
+fn noise(length: usize, seed: u32) -> Vec<u8> {
+    let mut state = u64::from(seed) | 1 << 32;
+    let mut next = || {
+        // Marsaglia's xorshift.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_be_bytes()[3]
+    };
+    (0..length).map(|_| next()).collect()
+}
+
 fn fields() -> impl Strategy<Value = Lines> {
     let name = prop::sample::select(
         &[
@@ -311,7 +324,9 @@ fn fields() -> impl Strategy<Value = Lines> {
         4 => prop::sample::select(&["", "a", "text/html", "gzip, br"][..]).prop_map(|text| text.as_bytes().to_vec()),
         2 => prop::collection::vec(0x21..0x7fu8, 1..60),
         1 => prop::collection::vec(0x80..=0xffu8, 1..20),
-        1 => prop::collection::vec(0x61..0x7au8, 2000..9000),
+        1 => (2000..9000usize, any::<u32>()).prop_map(|(length, seed)| {
+            noise(length, seed).into_iter().map(|byte| b'a' + byte % 26).collect()
+        }),
     ];
     let line = (name, value).prop_map(|(name, value)| (name.to_owned(), value));
     prop::collection::vec(line, 0..7)
@@ -321,7 +336,7 @@ fn plans() -> impl Strategy<Value = Plan> {
     let body = prop_oneof![
         2 => Just(Vec::new()),
         4 => prop::collection::vec(any::<u8>(), 1..400),
-        1 => prop::collection::vec(any::<u8>(), 20_000..60_000),
+        1 => (20_000..60_000usize, any::<u32>()).prop_map(|(length, seed)| noise(length, seed)),
     ];
     let trailers = || prop_oneof![2 => Just(Lines::new()), 1 => fields()];
     let request = (
@@ -364,6 +379,18 @@ fn plans() -> impl Strategy<Value = Plan> {
         })
 }
 
+/// Cases that each property tries by default: some seconds in a debug build.
+const CASES: u32 = 48;
+
+fn config() -> ProptestConfig {
+    let cases = std::env::var("KONGTAP_PROPERTY_CASES").ok();
+    ProptestConfig {
+        cases: cases.map_or(CASES, |cases| cases.parse().unwrap()),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 /// Cuts what moved into pieces; every so-many-th is lost.
 fn cut(moves: &[Move], cuts: &[(usize, u8)], loses: bool) -> Vec<Move> {
     let mut cut = cuts.iter().cycle();
@@ -403,7 +430,7 @@ fn are_part(seen: &Headers, was: &Lines, state: HeadState) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(config())]
 
     #[test]
     fn we_see_what_h2_sees(plan in plans(), cuts in prop::collection::vec((1..3000usize, 9..10u8), 1..20)) {

@@ -334,3 +334,53 @@ fn what_a_lost_block_said() {
         &["5 GET /r [] -> 200 []", "7 GET /r [] -> 200 []"],
     );
 }
+
+// RFC 9113 sections 8.1 and 8.3: a block whose head was lost may be trailers, and trailers are no head.
+#[test]
+fn cut_trailers_of_lost_requests_are_no_heads() {
+    let ping = frame(6, 0, 0, &[0; 8]);
+    // What comes of the trailers: all but the last two bytes.
+    let cut = |script: Script, trailers: &[u8]| {
+        let (some, rest) = trailers.split_at(trailers.len() - 2);
+        script.ask([&ping[..], some].concat()).hole(REQ, rest.len())
+    };
+    let plain = |id| headers(id, ONLY, &[("x-sum", "1"), ("x-more", "2")]);
+    // The first field is in the table of before: it may be a pseudo field.
+    let terse = |id| frame(1, ONLY, id, &[b"\xbe", &plain(id)[9..]].concat());
+    for (name, trailers, expected) in [
+        (
+            "they begin with a field that no head begins with",
+            [plain(1), plain(3)],
+            [
+                "5 GET /a [] -> 200 []",
+                "1 * -> 200 [] lost",
+                "3 * -> 200 [] lost",
+            ],
+        ),
+        (
+            "nobody can say what they begin with",
+            [terse(1), terse(3)],
+            [
+                "1  ? [~] -> 200 []",
+                "3  ? [~] -> 200 []",
+                "5 GET /a [] -> 200 []",
+            ],
+        ),
+    ] {
+        let lost = [headers(1, WHOLE, GET), headers(3, WHOLE, GET)].concat();
+        let script =
+            cut(cut(start().hole(REQ, lost.len()), &trailers[0]), &trailers[1]).ask(headers(5, ONLY, GET));
+        let order = expected.map(|line| line.split(' ').next().unwrap().parse().unwrap());
+        let script = script.answer(order.map(|id| headers(id, ONLY, OK)).concat());
+        check_calls(name, &script, &expected);
+        for parser in [fresh(HttpLimits::default()), super::joining()] {
+            for request in play(parser, &script.moves)
+                .0
+                .iter()
+                .filter_map(|exchange| exchange.request.as_ref())
+            {
+                assert!(!request.headers.contains("x-sum"), "{name}: {request:?}");
+            }
+        }
+    }
+}

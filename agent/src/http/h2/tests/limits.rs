@@ -18,7 +18,7 @@ fn run(limits: HttpLimits, script: &Script) -> (Vec<Exchange>, Http2) {
 }
 
 #[test]
-fn streams() {
+fn streams_are_bounded() {
     let mut script = start();
     for id in [1, 3, 5, 7] {
         script = script.ask(headers(id, ONLY, GET));
@@ -32,7 +32,7 @@ fn streams() {
 }
 
 #[test]
-fn held_bytes() {
+fn what_streams_hold_is_bounded() {
     let post = |id| [headers(id, WHOLE, POST), data(id, 0, &[b'x'; 4000])].concat();
     let script = [1, 3, 5]
         .into_iter()
@@ -142,7 +142,7 @@ fn the_upstream_leg_keeps_no_bodies() {
 }
 
 #[test]
-fn table_bytes() {
+fn tables_are_bounded() {
     // Room for two entries of 34 bytes: the oldest of three is not known any more, and nothing is wrong.
     let script = start()
         .ask(frame(
@@ -161,7 +161,7 @@ fn table_bytes() {
 }
 
 #[test]
-fn doubtful_ns() {
+fn streams_in_doubt_are_given_up() {
     let limits = with(|limits| limits.h2.doubtful_ns = 1000);
     let wait = |ns| {
         start()
