@@ -142,7 +142,7 @@ pub struct ExplainArgs {
     /// The method.
     #[arg(value_name = "METHOD")]
     pub method: String,
-    /// The address, such as http://api.example.com:8000/orders?x=1, or a path alone.
+    /// The address, such as `http://api.example.com:8000/orders?x=1`, or a path alone.
     #[arg(value_name = "URL")]
     pub url: String,
     /// A header field. May be repeated.

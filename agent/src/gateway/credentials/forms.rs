@@ -1,6 +1,6 @@
 //! Credentials in Kong's own forms, which declarative files and the Admin API share.
 //!
-//! In: [`Fields`] of a consumer, of a file, or of a page of the Admin API. Out: [`CredentialForm`]s, whose Consumers are resolved once
+//! In: [`Fields`] of a consumer, of a file, or of a page of the Admin API. Out: `CredentialForm`s, whose Consumers are resolved once
 //! all are known. Passwords and signing secrets are passed over. A list that is not understood is the gateway's business.
 
 use crate::gateway::entities::{CredentialKind, Reference};
