@@ -11,6 +11,11 @@ use crate::maps::BUDGET;
 /// `PRI * HT`, the first bytes of HTTP/2 (RFC 9113 section 3.4), as they lie in memory.
 const HTTP2_PREFACE: u64 = u64::from_ne_bytes(*b"PRI * HT");
 
+/// The header of a SETTINGS frame on stream 0, with which a server begins HTTP/2 (RFC 9113 sections 3.4, 6.5): which bytes tell it,
+/// all but its length's lowest, and what they are.
+const SETTINGS_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 0xff]);
+const SETTINGS: u64 = u64::from_ne_bytes([0, 0, 0, 4, 0, 0, 0, 0]);
+
 /// What is copied of a call.
 #[derive(Clone, Copy)]
 pub struct Allowance {
@@ -124,13 +129,14 @@ fn learn(conn: &ConnRef, direction: u8, pos: u64, memory: &Source) {
         }
         return;
     }
-    // Who speaks first is the client.
-    let leg = if direction == DIRECTION_EGRESS {
+    // Who speaks first is the client, but for an HTTP/2 server that does not wait for it.
+    let is_server = pos == 0 && first & SETTINGS_MASK == SETTINGS;
+    let leg = if (direction == DIRECTION_EGRESS) != is_server {
         conn::UPSTREAM
     } else {
         conn::DOWNSTREAM
     };
-    let http2 = if pos == 0 && first == HTTP2_PREFACE {
+    let http2 = if is_server || pos == 0 && first == HTTP2_PREFACE {
         conn::HTTP2
     } else {
         0

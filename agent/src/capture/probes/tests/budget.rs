@@ -5,7 +5,9 @@ use std::io::{Read as _, Write as _};
 use kongtap_common::budget::{Budget, GLIMPSE_BYTES};
 use kongtap_common::counter;
 
-use super::child::{BODY_BYTES, EVERY_CALL_BYTES, HEAD, PACE_BYTES, PACES, SPLICED, Scenario, Watched};
+use super::child::{
+    BODY_BYTES, EVERY_CALL_BYTES, HEAD, PACE_BYTES, PACES, SETTINGS, SPLICED, Scenario, Watched,
+};
 use super::plain::{LOOPBACK, Peer, only};
 use super::{Capture, pattern};
 use crate::capture::event::{Direction, Skip};
@@ -119,6 +121,27 @@ fn a_call_that_begins_like_a_head_is_copied_although_the_budget_is_used_up() {
         .sum();
     assert_eq!(copied, 2048 + 7, "a budget of its own, and the end of the body");
     assert_eq!(left.len(), 2);
+}
+
+/// Found end to end: a server that did not wait for its client's preface had the budgets of HTTP/1.
+#[test]
+fn a_server_that_begins_http2_has_no_budget_either() {
+    let Some(mut capture) = Capture::within(Budget {
+        head_bytes: 1024,
+        body_bytes: 1024,
+    }) else {
+        return;
+    };
+    let peer = Peer::bind(LOOPBACK);
+    let mut child = Watched::start(Scenario::Settings, peer.address);
+    capture.probes.watch(child.pid()).unwrap();
+    child.go();
+    let (received, _) = peer.exchange(b"");
+    assert_eq!(received.len(), SETTINGS.len() + PACES * PACE_BYTES);
+    capture.finish(1);
+    let seen = only(&capture);
+    let copied: usize = seen.egress.chunks.iter().map(|(_, bytes)| bytes.len()).sum();
+    assert_eq!((copied, seen.egress.missing()), (received.len(), 0));
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub(super) enum Scenario {
     Paced,
     /// Answers twice with a head and a body in one `writev`, without being asked in between.
     Answers,
+    /// Says an HTTP/2 server's first frame, then `PACES` pieces of `PACE_BYTES`, unasked.
+    Settings,
     /// Reads a part, moves a part through a pipe unread, reads the rest.
     Splice,
 }
@@ -55,6 +57,7 @@ impl Scenario {
         Self::Accept,
         Self::Paced,
         Self::Answers,
+        Self::Settings,
         Self::Splice,
     ];
 }
@@ -72,6 +75,8 @@ pub(super) const FILE_BYTES: usize = 100_000;
 pub(super) const PACES: usize = 24;
 /// Bytes of each.
 pub(super) const PACE_BYTES: usize = 8_000;
+/// The first of [`Scenario::Settings`]: two settings on stream 0 (RFC 9113 section 6.5).
+pub(super) const SETTINGS: &[u8] = b"\0\0\x0c\x04\0\0\0\0\0\0\x03\0\0\0\x80\0\x04\0\x01\0\0";
 /// The head of each of [`Scenario::Answers`].
 pub(super) const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n";
 /// The body of each.
@@ -163,6 +168,7 @@ fn run_as_child() {
         Scenario::Accept => super::calls::script::accept(&TcpStream::connect(peer).unwrap()),
         Scenario::Paced => paced(TcpStream::connect(peer).unwrap()),
         Scenario::Answers => answers(TcpStream::connect(peer).unwrap()),
+        Scenario::Settings => settings(TcpStream::connect(peer).unwrap()),
         Scenario::Splice => splice(TcpStream::connect(peer).unwrap()),
         Scenario::Threads => std::thread::scope(|scope| {
             for _ in 0..2 {
@@ -267,6 +273,15 @@ fn paced(mut stream: TcpStream) {
         stream.read_exact(&mut word).unwrap();
         stream.write_all(piece).unwrap();
     }
+}
+
+fn settings(mut stream: TcpStream) {
+    stream.write_all(SETTINGS).unwrap();
+    for piece in pattern(PACES * PACE_BYTES, 3).chunks(PACE_BYTES) {
+        stream.write_all(piece).unwrap();
+    }
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
 }
 
 fn answers(mut stream: TcpStream) {
