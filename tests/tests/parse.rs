@@ -52,6 +52,7 @@ mod tests {
             assert!(taken.bytes <= most_bytes, "{scenario:?} {stage:?}: {taken:?}");
         };
         check(Scenario::Small, Stage::Exchange, 16.0, 11_500.0);
-        check(Scenario::Small, Stage::Message, 50.0, 19_000.0);
+        // About twenty of them are the router's, which tries every outcome that the gateway's version leaves open.
+        check(Scenario::Small, Stage::Message, 70.0, 20_500.0);
     }
 }
