@@ -2,14 +2,13 @@
 
 use std::ffi::CStr;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::maps::{MappedFile, MapsText};
 use super::{FileFacts, LibraryFinder, Problem, Stage, TlsSearch, open, open_path, placements_in};
 use crate::capture::gateways::Pid;
-use crate::capture::gateways::live_nginx::until;
 use crate::capture::symbols::made_elf::{Elf, TEXT_ADDRESS};
 use crate::capture::symbols::{ELF_MAX_BYTES, TlsFunction};
 
@@ -59,16 +58,17 @@ struct Mapping(Child);
 
 impl Mapping {
     fn of(library: &Path) -> Self {
-        let child = Command::new("sleep")
-            .arg("120")
+        let child = Command::new("cat")
             .env("LD_PRELOAD", library)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn();
-        let mapping = Self(child.expect("sleep"));
-        until("the library to be mapped", || {
-            MapsText::read(mapping.pid())
-                .is_ok_and(|maps| maps.executable_files().iter().any(|file| file.path == library))
-        });
+        let mut mapping = Self(child.expect("cat"));
+        // What repeats a byte has been loaded, with every library that this one needs.
+        let (to, from) = (mapping.0.stdin.as_mut(), mapping.0.stdout.as_mut());
+        to.expect("piped").write_all(b"?").expect("its input");
+        from.expect("piped").read_exact(&mut [0]).expect("its output");
         mapping
     }
 
