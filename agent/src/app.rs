@@ -13,7 +13,6 @@ mod worker;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
@@ -84,7 +83,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let listener = admin::bind(config.admin.listen).await?;
 
     let ledger = Arc::new(ExchangeLedger::default());
-    let unread = Arc::new(Bound::unread(&setup.plugins));
+    let unread = Arc::new(Bound::unread_behind(setup::ports(&config), &setup.plugins));
     let history = Arc::new(ArcSwap::from_pointee(History::new(unread)));
     let gateway = Arc::new(ArcSwap::from_pointee(GatewayState::empty()));
     let (ship, shipper) = ship::new(setup::ship_limits(&config), Arc::clone(&ledger));
@@ -137,7 +136,8 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         let first = std::sync::atomic::AtomicBool::new(true);
         tokio::spawn(source::refresh(
             source,
-            Duration::from_secs(config.gateway.refresh_seconds),
+            setup::pace(&config),
+            setup::ports(&config),
             Arc::clone(&gateway),
             move |state| {
                 let bound = Arc::new(setup::bind(&configs, state));

@@ -81,6 +81,8 @@ pub struct Route {
     pub response_buffering: bool,
     /// For an API of 0.13: what only APIs have.
     pub api: Option<Api>,
+    /// Its workspace; `None` for the default one.
+    pub workspace: Option<Arc<str>>,
 }
 
 impl Default for Route {
@@ -111,6 +113,7 @@ impl Default for Route {
             request_buffering: true,
             response_buffering: true,
             api: None,
+            workspace: None,
         }
     }
 }
@@ -193,6 +196,8 @@ pub struct Plugin {
     pub config: serde_json::Value,
     /// Where it stands in its source, for messages: `kong.yml: plugins[2]`.
     pub place: String,
+    /// Its workspace, outside of which it does nothing; `None` for the default one.
+    pub workspace: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Plugin {

@@ -11,10 +11,12 @@ use crate::correlate::JoinedExchange;
 use crate::gateway::consumer;
 use crate::gateway::credentials::{self, RouteAuth};
 use crate::gateway::entities::{Consumer, Entities, Plugin, Reference, Route, Scope, Service};
-use crate::gateway::router::{Found, RequestFacts, Router, RouterProfile};
+use crate::gateway::ports::PortMap;
+use crate::gateway::router::{Found, Refusal, RequestFacts, Router, RouterProfile};
 use crate::http::exchange::HeadState;
 
 mod evidence;
+mod told;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,10 @@ pub struct Resolution {
     pub consumer: ConsumerMatch,
     /// Where the auth plugins in force on this route read credentials from: what redaction hides by default.
     pub credentials: Arc<[CredentialPlace]>,
+    /// Set when the gateway answered by itself because of the route's protocols. No plugin of the route's had run then.
+    pub refusal: Option<Refusal>,
+    /// The port by which clients know the listener, where `port_maps` gives it another.
+    pub outer_port: Option<u16>,
 }
 
 /// Which Route an exchange took.
@@ -116,6 +122,7 @@ pub struct Snapshot {
     plugins: Vec<Plugin>,
     /// Whether some route looks at header fields.
     routes_by_header: bool,
+    ports: PortMap,
 }
 
 impl Snapshot {
@@ -166,8 +173,15 @@ impl Snapshot {
             all_credentials: plans.everywhere(),
             global_credentials: plans.global(),
             plugins: entities.plugins,
+            ports: PortMap::default(),
         };
         (snapshot, warnings)
+    }
+
+    /// The snapshot of a gateway whose clients know its listeners by other ports.
+    #[must_use]
+    pub fn with_ports(self, ports: PortMap) -> Self {
+        Self { ports, ..self }
     }
 
     /// Whether it comes from a reading, rather than from [`Snapshot::empty`].
@@ -185,13 +199,23 @@ impl Snapshot {
     /// What the configuration says of an exchange.
     #[must_use]
     pub fn resolve(&self, joined: &JoinedExchange) -> Resolution {
+        let outer_port = self.ports.outer(joined.client.conn.local.port());
+        if !self.is_configured {
+            return Resolution {
+                credentials: Arc::clone(&self.all_credentials),
+                outer_port,
+                ..told::resolution(joined)
+            };
+        }
         let (route, why_unknown) = match self.find(joined) {
             Found::Route(matched) => (Some(matched.route), None),
             Found::Nothing => (None, None),
             Found::Unknown(why) => (None, Some(why)),
         };
         let auth = route.and_then(|route| self.auth.get(&route.id));
+        let refusal = route.and_then(|route| evidence::refusal_of(route, joined));
         let consumer = match (route, why_unknown) {
+            _ if refusal.is_some() => ConsumerMatch::Nobody,
             (Some(_), _) => self.consumers.on_route(joined, auth),
             (None, None) => ConsumerMatch::Nobody,
             (None, Some(_)) => self.consumers.on_unknown_route(joined),
@@ -213,6 +237,8 @@ impl Snapshot {
             },
             consumer,
             credentials: Arc::clone(credentials),
+            refusal,
+            outer_port,
         }
     }
 
@@ -223,6 +249,10 @@ impl Snapshot {
         let Some(facts) = RequestFacts::of(&joined.client).filter(|_| self.can_judge(joined)) else {
             return Found::Unknown(UnknownRoute::NoRequest);
         };
+        let mut facts = facts;
+        if let Some(port) = self.ports.outer(facts.local.port()) {
+            facts.local.set_port(port);
+        }
         let found = self.router.find(&facts);
         if evidence::contradicts(&found, joined) {
             Found::Unknown(UnknownRoute::Contradicted)
@@ -302,6 +332,7 @@ pub(in crate::gateway) fn in_force<'a>(
     plugins: &'a [&'a Plugin],
     route: Option<&Route>,
 ) -> Option<&'a Plugin> {
+    let workspace = route.and_then(|route| route.workspace.as_ref());
     let service_id = route.and_then(|route| route.service_id.clone());
     let route_id = route.map(|route| Arc::clone(&route.id));
     let scopes = [
@@ -316,7 +347,8 @@ pub(in crate::gateway) fn in_force<'a>(
             service_id,
             consumer_id: None,
         };
-        let mut enabled = plugins.iter().filter(|plugin| plugin.enabled);
+        let works_here = |plugin: &&&Plugin| plugin.enabled && plugin.workspace.as_ref() == workspace;
+        let mut enabled = plugins.iter().filter(works_here);
         enabled.find(|plugin| plugin.scope == scope).copied()
     })
 }

@@ -124,6 +124,8 @@ pub(crate) fn nowhere() -> Resolution {
         service: None,
         consumer: ConsumerMatch::Unknown,
         credentials: Arc::from([]),
+        refusal: None,
+        outer_port: None,
     }
 }
 
@@ -463,6 +465,8 @@ fn the_extended_profile_names_everything() {
             custom_id: None,
         })),
         credentials: Arc::from([CredentialPlace::Header("apikey".to_owned())]),
+        refusal: None,
+        outer_port: None,
     };
     let alone = value_of(&joined, &resolution, true, Profile::Extended);
     assert_eq!(

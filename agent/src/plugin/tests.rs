@@ -502,6 +502,8 @@ fn precedence_is_kongs_for_every_set_of_configurations_and_all_that_may_be_unkno
                     service,
                     consumer: who.clone(),
                     credentials: Arc::from([]),
+                    refusal: None,
+                    outer_port: None,
                 });
                 let got = match &decision {
                     Decision::Use(config) => Some(config.origin.parse::<usize>().expect("a number")),

@@ -6,11 +6,16 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{FileSource, Fingerprint, GatewayState, Look, Source, SourceError, refresh};
+use super::{FileSource, Fingerprint, GatewayState, Look, Pace, Source, SourceError, refresh};
 use crate::gateway::admin_api::tests::{Behaviour, client, serve};
 use crate::gateway::entities::Reference;
+use crate::gateway::ports::PortMap;
 use crate::gateway::router::RouterProfile;
 
+const QUICK: Pace = Pace {
+    interval: Duration::from_millis(10),
+    full: Duration::from_secs(600),
+};
 const ONE: &str = "{_format_version: '3.0', services: [{name: one}]}";
 const TWO: &str = "{_format_version: '3.0', services: [{name: two}]}";
 
@@ -18,6 +23,7 @@ fn files(paths: Vec<PathBuf>) -> Source {
     Source::Files(FileSource {
         paths,
         profile: RouterProfile::default(),
+        lookup: |_| None,
     })
 }
 
@@ -48,7 +54,8 @@ async fn a_failed_refresh_keeps_the_last_snapshot_and_says_so() {
     let on_change = move |_: &_| changes.try_send(()).expect("room");
     let task = tokio::spawn(refresh(
         files(vec![path.clone()]),
-        Duration::from_millis(10),
+        QUICK,
+        PortMap::default(),
         Arc::clone(&shared),
         on_change,
         cancel.clone(),
@@ -133,8 +140,8 @@ async fn an_admin_api_is_refreshed_and_cancelling_does_not_wait_for_it() {
     let shared = Arc::new(ArcSwap::from_pointee(GatewayState::empty()));
     let cancel = CancellationToken::new();
     let api = Source::AdminApi(client(format!("http://{address}"), None, Duration::from_secs(20)));
-    let (interval, shared_of_task) = (Duration::from_millis(10), Arc::clone(&shared));
-    let task = tokio::spawn(refresh(api, interval, shared_of_task, |_| {}, cancel.clone()));
+    let (ports, shared_of_task) = (PortMap::default(), Arc::clone(&shared));
+    let task = tokio::spawn(refresh(api, QUICK, ports, shared_of_task, |_| {}, cancel.clone()));
     let state = until(&shared, "three looks", |state| state.source.succeeded >= 3).await;
     assert_eq!(state.snapshot.sizes(), (16, 18, 6));
     assert_eq!(state.facts.as_ref().map(|facts| facts.workers.len()), Some(2));
@@ -148,7 +155,14 @@ async fn an_admin_api_is_refreshed_and_cancelling_does_not_wait_for_it() {
         Duration::from_secs(3600),
     ));
     let cancel = CancellationToken::new();
-    let task = tokio::spawn(refresh(api, interval, shared, |_| {}, cancel.clone()));
+    let task = tokio::spawn(refresh(
+        api,
+        QUICK,
+        PortMap::default(),
+        shared,
+        |_| {},
+        cancel.clone(),
+    ));
     tokio::task::yield_now().await;
     cancel.cancel();
     tokio::time::timeout(Duration::from_secs(10), task)
