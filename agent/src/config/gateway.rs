@@ -148,3 +148,98 @@ pub(super) fn check(gateway: &GatewayConfig) -> Vec<ConfigError> {
     }
     errors
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::SecretSource;
+    use crate::config::{Config, apply_environment, check, from_toml};
+    use crate::telemetry::secret::Secret;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        let mut config = from_toml(Path::new("f"), &format!("[gateway]\n{text}")).expect(text);
+        apply_environment(&mut config, &|_| None);
+        check(&config).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn secrets_come_from_the_file_the_environment_or_a_file_of_their_own() {
+        let text = "[gateway]\nadmin_headers = { a = \"text\", b = { env = \"B\" }, c = { file = \"/c\" } }\n\
+                    [gateway.konnect]\nregion = \"eu\"\ncontrol_plane_id = \"id\"";
+        let mut config = from_toml(Path::new("f"), text).expect("TOML");
+        apply_environment(&mut config, &|name| match name {
+            "B" => Some("from b".to_owned()),
+            "KONGTAP_KONNECT_TOKEN" => Some("hunter2".to_owned()),
+            _ => None,
+        });
+        let headers: Vec<_> = config.gateway.admin_headers.values().cloned().collect();
+        assert_eq!(
+            headers,
+            [
+                SecretSource::Text(Secret::new("text")),
+                SecretSource::Text(Secret::new("from b")),
+                SecretSource::File("/c".into()),
+            ]
+        );
+        assert_eq!(check(&config), []);
+        let shown = format!("{config:?}");
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("from b") && !shown.contains("\"text\""),
+            "{shown}"
+        );
+        let odd = from_toml(Path::new("f"), "[gateway]\nadmin_headers = { a = 7 }").expect_err("no text");
+        assert!(odd.what.contains("{ env = \"NAME\" }"), "{odd}");
+    }
+
+    #[test]
+    fn mistakes_name_the_key_and_what_to_write() {
+        for (text, expected) in [
+            (
+                "refresh_seconds = 0",
+                "gateway.refresh_seconds: must be at least 1",
+            ),
+            (
+                "full_refresh_seconds = 0",
+                "gateway.full_refresh_seconds: must be at least 1",
+            ),
+            (
+                "admin_headers = { x = { env = \"NOPE\" } }",
+                "gateway.admin_headers.x: the environment variable NOPE is not set",
+            ),
+            (
+                "admin_ca = \"/ca\"\nadmin_tls_verify = false",
+                "gateway.admin_ca: is of no use with admin_tls_verify = false; leave one of them out",
+            ),
+            (
+                "admin_client_cert = \"/c\"",
+                "gateway.admin_client_cert: and admin_client_key belong together; give both",
+            ),
+            (
+                "version = \"three\"",
+                "gateway.version: `three` is not a version such as \"3.9.1\"",
+            ),
+            (
+                "port_maps = [\"80\"]",
+                "gateway.port_maps: `80` is not a pair of ports such as \"80:8000\" (outer port, listener's port)",
+            ),
+        ] {
+            assert_eq!(mistakes(text), [expected], "{text}");
+        }
+        let konnect = mistakes("admin_url = \"http://h\"\n[gateway.konnect]\nregion = \"e/u\"");
+        let keys: Vec<_> = konnect
+            .iter()
+            .filter_map(|mistake| mistake.split(':').next())
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                "gateway.konnect",
+                "gateway.konnect.region",
+                "gateway.konnect.control_plane_id",
+                "gateway.konnect.token_file"
+            ]
+        );
+        assert_eq!(check(&Config::default()), []);
+    }
+}

@@ -167,6 +167,17 @@ mod tests {
     }
 
     #[test]
+    fn behind_mapped_ports_the_port_is_the_clients() {
+        let joined = exchange("GET", "/x", &[("Host", "h:1")], "", 200, &[], "");
+        let request = joined.client.request.as_ref().unwrap();
+        let rules = Rules::new(&Redaction::None, &[]);
+        assert_eq!(
+            url(&joined.client.conn, Some(443), request, &rules),
+            "http://h:443/x"
+        );
+    }
+
+    #[test]
     fn bytes_that_are_not_text_become_escapes() {
         let mut joined = exchange("GET", "/", &[("Host", "h")], "", 200, &[], "");
         let request = joined.client.request.as_mut().unwrap();

@@ -7,6 +7,8 @@ use crate::gateway::document::SourceFile;
 use crate::gateway::entities::{Entities, Scope};
 use crate::gateway::router::RouterProfile;
 
+mod deck;
+
 fn file(name: &str, text: &str) -> SourceFile {
     SourceFile {
         name: Arc::from(name),

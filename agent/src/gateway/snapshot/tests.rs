@@ -16,6 +16,10 @@ use crate::gateway::router::{RouterFlavor, RouterProfile};
 use crate::http::exchange::{Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response, Version};
 use crate::http::headers::Headers;
 
+mod apart;
+mod secrets;
+mod told;
+
 const KONG_YML: &str = include_str!("../../../../testdata/kong-yml/lab-3.9.1/kong.yml");
 const EXCHANGES: &str = include_str!("../../../../testdata/kong-yml/lab-3.9.1/exchanges.jsonl");
 
