@@ -352,10 +352,9 @@ fn address(url: &str) -> Result<(Url, Option<PathBuf>), SourceError> {
 
 fn without_user(url: &Url) -> Url {
     let mut url = url.clone();
-    // An address with a host takes both; where it does not, nothing is shown.
-    if url.set_username("").and(url.set_password(None)).is_err() {
-        url.set_path("");
-    }
+    // An address with a host takes both.
+    let is_clean = url.set_username("").is_ok() && url.set_password(None).is_ok();
+    debug_assert!(is_clean || url.username().is_empty());
     url
 }
 

@@ -34,7 +34,7 @@ pub(super) fn url(conn: &ConnInfo, outer_port: Option<u16>, request: &Request, r
     url.push_str("://");
     url.push_str(&host);
     url.push(':');
-    url.push_str(&outer_port.unwrap_or(conn.local.port()).to_string());
+    url.push_str(&outer_port.unwrap_or_else(|| conn.local.port()).to_string());
     if !path.starts_with(b"/") {
         url.push('/');
     }

@@ -20,7 +20,7 @@ use crate::gateway::router::RouterFlavor;
 use crate::gateway::source::{Fingerprint, Look, Reading, Source, SourceError};
 use crate::telemetry::secret::Secret;
 
-mod dialects;
+pub(crate) mod dialects;
 mod reach;
 
 /// How the fake behaves.

@@ -92,9 +92,10 @@ impl Rhythm {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::{Pace, Rhythm};
+    use crate::clock;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -106,7 +107,7 @@ mod tests {
             },
             is_file,
             failures: 0,
-            read_fully_at: Instant::now(),
+            read_fully_at: clock::instant(),
         }
     }
 

@@ -18,19 +18,29 @@ use crate::gateway::source::{Reading, SourceError};
 const TESTDATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/admin-api");
 
 /// A fake Admin API of some version.
-pub(super) struct Gateway {
+pub(crate) struct Gateway {
     document: Value,
     page_size: usize,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Paths that answer with a status of their own.
     refused: Vec<(&'static str, u16)>,
     /// What each path was asked how often.
-    pub(super) asked: Mutex<HashMap<String, usize>>,
+    asked: Mutex<HashMap<String, usize>>,
     /// Hashes of the configuration, one for each asking; the last one stays.
     hashes: Mutex<Vec<&'static str>>,
 }
 
 impl Gateway {
+    /// How often a path was asked.
+    pub(crate) fn asked(&self, path: &str) -> usize {
+        self.asked
+            .lock()
+            .expect("the lock")
+            .get(path)
+            .copied()
+            .unwrap_or(0)
+    }
+
     fn answer(&self, path: &str, query: &HashMap<String, String>) -> Response {
         *self
             .asked
@@ -137,13 +147,13 @@ async fn any(State(gateway): State<Arc<Gateway>>, request: Request) -> Response 
     gateway.answer(request.uri().path(), &query.into_owned().collect())
 }
 
-pub(super) fn document(name: &str) -> Value {
+pub(crate) fn document(name: &str) -> Value {
     let text = std::fs::read_to_string(format!("{TESTDATA}/{name}.json")).expect("a document");
     serde_json::from_str(&text).expect("JSON")
 }
 
 /// Serves a document in pages.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     document: Value,
     page_size: usize,
     refused: Vec<(&'static str, u16)>,
@@ -446,7 +456,6 @@ async fn a_db_less_gateway_that_refuses_its_lists_is_read_by_its_config() {
 
 #[tokio::test]
 async fn a_configuration_that_changes_between_pages_is_read_again() {
-    let asked = |gateway: &Gateway| gateway.asked.lock().expect("the lock")["/routes"];
     // What `/status` answers before the pages and after them.
     for (hashes, readings, cheap) in [
         (vec!["a"], 1, Some("a")),
@@ -455,7 +464,7 @@ async fn a_configuration_that_changes_between_pages_is_read_again() {
     ] {
         let gateway = serve(document("2.8.1"), 1000, Vec::new(), hashes.clone()).await;
         let reading = read(&gateway, &[]).await.expect("it answers");
-        assert_eq!(asked(&gateway), readings, "{hashes:?}");
+        assert_eq!(gateway.asked("/routes"), readings, "{hashes:?}");
         assert_eq!(reading.fingerprint.cheap.as_deref(), cheap, "{hashes:?}");
     }
 }

@@ -14,7 +14,7 @@ use crate::gateway::admin_api::AdminApi;
 use crate::gateway::api_client::{ApiTls, Credential, SecretAt, Trust};
 
 async fn root(
-    State(wanted): State<Arc<Vec<(&'static str, &'static str)>>>,
+    State(wanted): State<Arc<[(&'static str, &'static str)]>>,
     headers: HeaderMap,
 ) -> axum::response::Response {
     let has = |(name, value): &(&str, &str)| headers.get(*name).is_some_and(|sent| sent == value);
@@ -28,7 +28,7 @@ async fn root(
 fn app(wanted: &[(&'static str, &'static str)]) -> axum::Router {
     axum::Router::new()
         .route("/", get(root))
-        .with_state(Arc::new(wanted.to_vec()))
+        .with_state(Arc::from(wanted))
 }
 
 async fn plain(wanted: &[(&'static str, &'static str)]) -> String {
