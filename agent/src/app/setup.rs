@@ -426,3 +426,6 @@ pub fn bind(configs: &[UnboundConfig], state: &GatewayState) -> Bound {
         gateway_api_ports: gateway_api_ports(state.facts.as_deref()),
     }
 }
+
+#[cfg(test)]
+mod tests;

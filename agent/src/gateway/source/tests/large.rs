@@ -16,7 +16,7 @@ const BUDGET: Duration = Duration::from_secs(120);
 
 fn large() -> Value {
     let mut document = dialects::document("2.8.1");
-    let many = |kind: &str, count: usize, mut change: Box<dyn FnMut(&mut Value, usize)>| -> Vec<Value> {
+    let many = |kind: &str, count: usize, change: fn(&mut Value, usize)| -> Vec<Value> {
         let one = document["lists"][kind][0].clone();
         let numbered = |n: usize| {
             let mut item = one.clone();
@@ -26,20 +26,14 @@ fn large() -> Value {
         };
         (0..count).map(numbered).collect()
     };
-    let routes = many(
-        "routes",
-        ROUTES,
-        Box::new(|item, n| {
-            item["name"] = json!(format!("route-{n}"));
-            item["paths"] = json!([format!("/area-{}/route-{n}", n % 100)]);
-            item["hosts"] = Value::Null;
-        }),
-    );
-    let consumers = many(
-        "consumers",
-        CONSUMERS,
-        Box::new(|item, n| item["username"] = json!(format!("consumer-{n}"))),
-    );
+    let routes = many("routes", ROUTES, |item, n| {
+        item["name"] = json!(format!("route-{n}"));
+        item["paths"] = json!([format!("/area-{}/route-{n}", n % 100)]);
+        item["hosts"] = Value::Null;
+    });
+    let consumers = many("consumers", CONSUMERS, |item, n| {
+        item["username"] = json!(format!("consumer-{n}"));
+    });
     document["lists"]["routes"] = json!(routes);
     document["lists"]["consumers"] = json!(consumers);
     document
