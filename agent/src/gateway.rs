@@ -5,7 +5,6 @@
 //! honest "unknown". Deliberately absent: the `runscope` configurations (that is `plugin`).
 
 pub mod admin_api;
-pub mod api_client;
 pub mod collections;
 pub mod consumer;
 pub mod credentials;

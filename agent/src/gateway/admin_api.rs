@@ -11,13 +11,13 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::gateway::admin_api::facts::GatewayFacts;
-use crate::gateway::api_client::{Allowance, ApiClient, ApiOptions};
 use crate::gateway::collections::{Collection, Gathered, mark_of};
 use crate::gateway::declarative;
 use crate::gateway::document::SourceFile;
 use crate::gateway::forms::RegexMark;
 use crate::gateway::router::{KongVersion, RouterProfile};
 use crate::gateway::snapshot::SnapshotWarning;
+use crate::gateway::source::api_client::{Allowance, ApiClient, ApiOptions};
 use crate::gateway::source::{ApiKind, Fingerprint, Reading, SourceError};
 use crate::gateway::workspace;
 

@@ -6,10 +6,10 @@
 
 use std::fmt;
 
-use crate::gateway::api_client::{Allowance, ApiClient, ApiOptions};
 use crate::gateway::collections::{Collection, Gathered};
 use crate::gateway::forms::RegexMark;
 use crate::gateway::router::RouterProfile;
+use crate::gateway::source::api_client::{Allowance, ApiClient, ApiOptions};
 use crate::gateway::source::{ApiKind, Fingerprint, Reading, SourceError};
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::gateway::ports::PortMap;
 use crate::gateway::router::RouterProfile;
 use crate::gateway::snapshot::{Snapshot, SnapshotWarning};
 
+pub mod api_client;
 pub mod files;
 mod pace;
 

@@ -2,8 +2,8 @@ use std::path::Path;
 
 use super::{admin_options, check_files, konnect_options, ports, profile, source};
 use crate::config::{Config, apply_environment, from_toml};
-use crate::gateway::api_client::{Credential, SecretAt, Trust};
 use crate::gateway::router::RouterFlavor;
+use crate::gateway::source::api_client::{Credential, SecretAt, Trust};
 use crate::telemetry::secret::Secret;
 
 fn config(text: &str, variable: Option<(&str, &str)>) -> Config {

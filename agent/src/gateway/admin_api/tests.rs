@@ -12,11 +12,11 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::AdminApi;
-use crate::gateway::api_client::{
-    ApiOptions, ApiTls, Credential, MAX_ANSWER_BYTES, MAX_PAGES, SecretAt, offset_of,
-};
 use crate::gateway::entities::Entities;
 use crate::gateway::router::RouterFlavor;
+use crate::gateway::source::api_client::{
+    ApiOptions, ApiTls, Credential, MAX_ANSWER_BYTES, MAX_PAGES, SecretAt, offset_of,
+};
 use crate::gateway::source::{Fingerprint, Look, Reading, Source, SourceError};
 use crate::telemetry::secret::Secret;
 

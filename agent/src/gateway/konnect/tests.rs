@@ -9,8 +9,8 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::{Konnect, address_of};
-use crate::gateway::api_client::{ApiOptions, ApiTls, Credential, SecretAt};
 use crate::gateway::router::{RouterFlavor, RouterProfile};
+use crate::gateway::source::api_client::{ApiOptions, ApiTls, Credential, SecretAt};
 use crate::gateway::source::{Fingerprint, Look, Source};
 use crate::telemetry::secret::Secret;
 

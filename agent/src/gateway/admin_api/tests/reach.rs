@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 
 use super::{Behaviour, LONG, client, options, recorded, serve};
 use crate::gateway::admin_api::AdminApi;
-use crate::gateway::api_client::{ApiTls, Credential, SecretAt, Trust};
+use crate::gateway::source::api_client::{ApiTls, Credential, SecretAt, Trust};
 
 async fn root(
     State(wanted): State<Arc<[(&'static str, &'static str)]>>,

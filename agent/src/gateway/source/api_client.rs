@@ -19,9 +19,9 @@ use crate::telemetry::secret::Secret;
 /// Entities a page; the most that Kong allows.
 const PAGE_SIZE: &str = "1000";
 /// The most pages of one collection.
-pub(super) const MAX_PAGES: usize = 2_000;
+pub(in crate::gateway) const MAX_PAGES: usize = 2_000;
 /// The largest single answer, bytes.
-pub(super) const MAX_ANSWER_BYTES: usize = 32 << 20;
+pub(in crate::gateway) const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// The most of all answers of one reading, bytes.
 const MAX_READING_BYTES: usize = 512 << 20;
 /// How long connecting may take.
@@ -312,7 +312,7 @@ impl ApiClient {
 }
 
 /// Where the next page begins, if there is one. The last page of some gateways has an `offset` but no `next`.
-pub(super) fn offset_of(page: &Map<String, Value>) -> Option<String> {
+pub(in crate::gateway) fn offset_of(page: &Map<String, Value>) -> Option<String> {
     let next = page.get("next").and_then(Value::as_str)?;
     let query = next.split_once('?').map_or("", |(_, query)| query);
     let mut pairs = url::form_urlencoded::parse(query.as_bytes());
