@@ -24,6 +24,7 @@ use kongtap::clock::{self, WallClock};
 use kongtap::correlate::JoinedExchange;
 use kongtap::gateway::entities::Scope;
 use kongtap::gateway::snapshot::{ConsumerMatch, CredentialPlace, Resolution, RouteMatch, UnknownRoute};
+use kongtap::http::anomaly::Anomalies;
 use kongtap::http::exchange::{
     Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response, Version,
 };
@@ -179,6 +180,8 @@ impl Sample {
             wire_bytes: 2048,
             hole_bytes: 0,
             has_open_hole: false,
+            first_hole_at: None,
+            declared_bytes: None,
             complete: true,
             bytes: text,
         };
@@ -220,6 +223,8 @@ impl Sample {
             outcome: Outcome::Complete,
             stream: None,
             reset: None,
+            left_by: None,
+            anomalies: Anomalies::NONE,
         };
         let upstream = Exchange {
             leg: Leg::Upstream,

@@ -1,23 +1,39 @@
-//! The agent's own interface: `/status`, `/metrics`, `/healthz` and `/readyz` on a loopback address.
+//! The agent's own interface: `/status`, `/metrics`, `/healthz`, `/readyz`, and the plugin API on every other path.
 //!
-//! In: a [`StatusSource`]. Out: HTTP. Deliberately absent: anything that changes the agent, and any captured value.
+//! In: a [`StatusSource`], a [`PluginApi`] and who may call ([`Access`]). Out: HTTP. Every request is judged by one rule and bounded
+//! in time. Deliberately absent: any captured value.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State as Shared};
-use axum::http::uri::Authority;
+use axum::extract::{Extension, Request, State as Shared};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::get;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::access::{Access, Denied, Grant};
+use self::plugins::PluginApi;
 use crate::telemetry::metrics;
 use crate::telemetry::status::{State, Status};
+
+pub mod access;
+pub mod body;
+pub mod plugin_api;
+pub mod plugins;
+pub mod serve;
+
+#[cfg(test)]
+mod tests;
+
+/// How long a request may take, its body included.
+pub const REQUEST_TIME: Duration = Duration::from_secs(10);
 
 /// Who can say how the agent is.
 pub trait StatusSource: Send + Sync + 'static {
@@ -49,34 +65,96 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, AdminError> {
         .map_err(|source| AdminError::Bind { address, source })
 }
 
+/// What is served.
+#[derive(Clone)]
+pub struct Interface {
+    /// Who knows how the agent is.
+    pub source: Arc<dyn StatusSource>,
+    /// Who keeps the configurations.
+    pub plugins: Arc<PluginApi>,
+    /// Who may call.
+    pub access: Access,
+}
+
+impl std::fmt::Debug for Interface {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Interface")
+            .field("plugins", &self.plugins)
+            .field("access", &self.access)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Serves until `cancel`.
 ///
 /// # Errors
 /// The listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    source: Arc<dyn StatusSource>,
-    cancel: CancellationToken,
-) -> io::Result<()> {
-    axum::serve(listener, router(source))
-        .with_graceful_shutdown(cancel.cancelled_owned())
-        .await
+pub async fn serve(listener: TcpListener, interface: Interface, cancel: CancellationToken) -> io::Result<()> {
+    serve::serve(listener, router(interface), cancel).await
 }
 
-fn router(source: Arc<dyn StatusSource>) -> Router {
+fn router(interface: Interface) -> Router {
+    let interface = Arc::new(interface);
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
         .route("/metrics", get(exposition))
-        .layer(middleware::from_fn(only_this_host))
-        .with_state(source)
+        .fallback(plugin_api)
+        .layer(middleware::from_fn_with_state(Arc::clone(&interface), guard))
+        .with_state(interface)
 }
 
-async fn readyz(Shared(source): Shared<Arc<dyn StatusSource>>) -> (StatusCode, String) {
-    let status = source.status();
+type Served = Shared<Arc<Interface>>;
+
+async fn plugin_api(
+    Shared(interface): Served,
+    Extension(grant): Extension<Grant>,
+    request: Request,
+) -> Response {
+    Arc::clone(&interface.plugins).serve(grant, request).await
+}
+
+/// Lets pass what may, for as long as it may take.
+async fn guard(Shared(interface): Served, mut request: Request, next: Next) -> Response {
+    let judged = access::judge(
+        &interface.access,
+        request.method(),
+        request.uri().path(),
+        request.headers(),
+    );
+    let mut response = match judged {
+        Ok(grant) => {
+            request.extensions_mut().insert(grant);
+            let answered = tokio::time::timeout(REQUEST_TIME, next.run(request)).await;
+            answered.unwrap_or_else(|_elapsed| StatusCode::REQUEST_TIMEOUT.into_response())
+        }
+        Err(denied) => refuse(denied),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+fn refuse(denied: Denied) -> Response {
+    let mut response = (denied.status(), Json(json!({"message": denied.to_string()}))).into_response();
+    if denied == Denied::NoToken {
+        let bearer = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    }
+    response
+}
+
+async fn readyz(Shared(interface): Served, Extension(grant): Extension<Grant>) -> (StatusCode, String) {
+    let status = interface.source.status();
     if is_ready(&status) {
         (StatusCode::OK, "ready\n".to_owned())
+    } else if grant == Grant::Probe {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned())
     } else {
         (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -98,103 +176,14 @@ fn why_not_ready(status: &Status) -> &str {
     }
 }
 
-async fn status(Shared(source): Shared<Arc<dyn StatusSource>>) -> Json<Status> {
-    Json(source.status())
+async fn status(Shared(interface): Served) -> Json<Status> {
+    Json(interface.source.status())
 }
 
-async fn exposition(Shared(source): Shared<Arc<dyn StatusSource>>) -> Response {
+async fn exposition(Shared(interface): Served) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match metrics::render(source.status()) {
+    match metrics::render(interface.source.status()) {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
-}
-
-/// Refuses requests for a name that is not this host's, so that a page in a browser cannot reach the agent through a
-/// name that it controls (DNS rebinding).
-async fn only_this_host(request: Request, next: Next) -> Response {
-    if !names_this_host(request.headers().get(header::HOST)) {
-        return (
-            StatusCode::MISDIRECTED_REQUEST,
-            "this interface answers to localhost only\n",
-        )
-            .into_response();
-    }
-    let mut response = next.run(request).await;
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-fn names_this_host(host: Option<&HeaderValue>) -> bool {
-    // HTTP/1.0 clients may send none; a browser always does.
-    let Some(host) = host else { return true };
-    let Ok(authority) = Authority::try_from(host.as_bytes()) else {
-        return false;
-    };
-    let name = authority.host();
-    let bare = name
-        .strip_prefix('[')
-        .and_then(|name| name.strip_suffix(']'))
-        .unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::{is_ready, names_this_host};
-    use crate::telemetry::status::{GatewayStatus, State, Status, WorkerStatus};
-
-    #[test]
-    fn only_names_of_this_host_are_answered() {
-        for (host, expected) in [
-            ("localhost", true),
-            ("LOCALHOST:8011", true),
-            ("127.0.0.1", true),
-            ("127.0.0.1:8011", true),
-            ("127.9.9.9:1", true),
-            ("[::1]:8011", true),
-            ("[::1]", true),
-            ("evil.example", false),
-            ("localhost.evil.example:8011", false),
-            ("10.0.0.1:8011", false),
-            ("127.0.0.1.evil.example", false),
-            ("", false),
-        ] {
-            let value = HeaderValue::from_str(host).unwrap();
-            assert_eq!(names_this_host(Some(&value)), expected, "{host:?}");
-        }
-        assert!(names_this_host(None));
-    }
-
-    #[test]
-    fn ready_means_attached_and_configured() {
-        let mut status = Status {
-            state: State::Watching,
-            ..Status::default()
-        };
-        assert!(!is_ready(&status), "no workers yet");
-        status.gateways.push(GatewayStatus {
-            kind: "nginx",
-            master: Some(1),
-            workers: vec![WorkerStatus {
-                pid: 2,
-                tls: "calls".into(),
-                watched_since_unix_ms: 0,
-                found: "running",
-            }],
-            listeners: Vec::new(),
-            error_log: None,
-        });
-        assert!(is_ready(&status), "no source of configuration is asked for");
-        status.configuration.source = "kong.yml".into();
-        assert!(!is_ready(&status), "asked for, and not read yet");
-        status.configuration.age_seconds = Some(0);
-        assert!(is_ready(&status));
-        status.state = State::Stopping;
-        assert!(!is_ready(&status));
     }
 }

@@ -4,7 +4,9 @@
 //! stages. Deliberately absent: the stages themselves.
 
 pub mod board;
+pub mod live;
 pub mod record;
+mod reload;
 pub mod replay;
 pub mod setup;
 mod steering;
@@ -19,17 +21,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use self::board::Board;
+use self::live::Live;
 use self::setup::Setup;
 use self::steering::Steering;
-use crate::admin::{self, AdminError};
+use crate::admin::plugins::PluginApi;
+use crate::admin::{self, AdminError, Interface};
 use crate::capture::session::{Session, SessionError};
 use crate::capture::sources::SocketSource;
 use crate::cli::exit::Exit;
-use crate::clock;
 use crate::config::Config;
 use crate::gateway::document::Mistakes;
 use crate::gateway::source::{self, GatewayState, SourceError};
-use crate::pipeline::{Bound, History};
+use crate::plugin::store::Store;
 use crate::ship;
 use crate::telemetry::ledger::ExchangeLedger;
 use crate::telemetry::status::State;
@@ -83,8 +86,15 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let listener = admin::bind(config.admin.listen).await?;
 
     let ledger = Arc::new(ExchangeLedger::default());
-    let unread = Arc::new(Bound::unread_behind(setup::ports(&config), &setup.plugins));
-    let history = Arc::new(ArcSwap::from_pointee(History::new(unread)));
+    let store = Store::open(config.plugins.store_path()).map_err(AppError::Mistakes)?;
+    let store = Arc::new(store);
+    let live = Arc::new(Live::new(
+        &store.view().plugins,
+        setup.plugins.clone(),
+        setup::from_gateway(&config),
+        setup::ports(&config),
+    ));
+    let history = Arc::clone(live.history());
     let gateway = Arc::new(ArcSwap::from_pointee(GatewayState::empty()));
     let (ship, shipper) = ship::new(setup::ship_limits(&config), Arc::clone(&ledger));
 
@@ -102,6 +112,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         Arc::clone(&history),
         Arc::clone(&ledger),
         ship.clone(),
+        Arc::clone(&store),
         setup.source_name.clone(),
     ));
     let worker = worker::spawn(worker::Parts {
@@ -132,32 +143,34 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let shipping = CancellationToken::new();
     let serving = CancellationToken::new();
     let refresh = setup.source.map(|source| {
-        let (configs, history) = (setup.plugins.clone(), Arc::clone(&history));
-        let first = std::sync::atomic::AtomicBool::new(true);
+        let live = Arc::clone(&live);
         tokio::spawn(source::refresh(
             source,
             setup::pace(&config),
             setup::ports(&config),
             Arc::clone(&gateway),
-            move |state| {
-                let bound = Arc::new(setup::bind(&configs, state));
-                // What came before the first reading is better resolved by it than by nothing.
-                let is_first = first.swap(false, std::sync::atomic::Ordering::Relaxed);
-                history.store(Arc::new(if is_first {
-                    History::new(bound)
-                } else {
-                    history.load().with(clock::kernel_now(), bound)
-                }));
-            },
+            move |state| live.gateway_changed(state),
             refreshing.clone(),
         ))
     });
-    let delivery = tokio::spawn(shipper.run(shipping.clone()));
-    let interface = tokio::spawn(admin::serve(
-        listener,
-        Arc::<Board>::clone(&board),
-        serving.clone(),
+    let reload = tokio::spawn(reload::watch(
+        config.clone(),
+        Arc::clone(&store),
+        Arc::clone(&live),
+        refreshing.clone(),
     ));
+    let delivery = tokio::spawn(shipper.run(shipping.clone()));
+    let interface = Interface {
+        source: Arc::<Board>::clone(&board),
+        plugins: Arc::new(PluginApi {
+            store,
+            gateway,
+            dialect: setup::dialect(&config),
+            on_change: Arc::new(move |plugins| live.store_changed(plugins)),
+        }),
+        access: setup::access(&config),
+    };
+    let interface = tokio::spawn(admin::serve(listener, interface, serving.clone()));
     board.set_state(State::Watching);
     tracing::info!(
         status = %format!("http://{}/status", config.admin.listen),
@@ -182,6 +195,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     if let Some(refresh) = refresh {
         note("refresh", refresh.await);
     }
+    note("reload", reload.await);
     tracing::info!(ledger = ?ledger.snapshot(), "Stopped.");
     serving.cancel();
     note("interface", interface.await);

@@ -5,13 +5,14 @@
 
 pub mod exit;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::capture::recording::SMALLEST_LIMIT_BYTES;
 use crate::config::{self, Config, ConfigError, SocketCapture};
+use crate::explain::ask::{Ask, AskError, Protocol, Words};
 
 /// Watch a running Kong gateway and ship its exchanges to a Runscope endpoint, without touching the gateway.
 #[derive(Debug, Parser)]
@@ -55,6 +56,15 @@ Exit codes:
   69  there is nothing to watch, or this kernel cannot do it
   77  privileges are missing";
 
+const EXPLAIN_EXIT_CODES: &str = "\
+Exit codes:
+  0   a configuration applies
+  1   the gateway's configuration cannot be read
+  2   the command line is wrong
+  3   no configuration applies: nothing would be shipped
+  4   it depends on a route or consumer that is not known
+  64  the configuration is wrong (every mistake is printed)";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -70,6 +80,9 @@ pub enum Verb {
     /// Write what the probes see into a file, for `replay`, with credentials masked.
     #[command(after_help = EXIT_CODES)]
     Record(RecordArgs),
+    /// Say which route, service, consumer and runscope configuration would apply to a request, and why not the next best ones.
+    #[command(after_help = EXPLAIN_EXIT_CODES)]
+    Explain(ExplainArgs),
     /// Run a recording through the whole pipeline, without root, and print the messages.
     Replay(ReplayArgs),
     /// What `run` starts to prove its TLS probes on a library; of no use by hand.
@@ -98,13 +111,16 @@ pub struct WatchArgs {
     /// runscope configurations: a file with a `plugins:` list in Kong's own form. May be repeated.
     #[arg(long, value_name = "FILE")]
     pub plugins: Vec<PathBuf>,
+    /// Where the plugin API keeps its configurations (plugins.store; KONGTAP_STORE).
+    #[arg(long, value_name = "FILE")]
+    pub store: Option<PathBuf>,
     /// Endpoint of the global configuration that the environment gives.
     #[arg(long, value_name = "URL")]
     pub api_endpoint: Option<String>,
     /// Where the bytes of socket calls come from (capture.sockets).
     #[arg(long, value_name = "SOURCE", env = "KONGTAP_SOCKETS", ignore_case = true)]
     pub sockets: Option<SocketCapture>,
-    /// Address of the agent's own /status, /metrics, /healthz and /readyz.
+    /// Address of the plugin API and of /status, /metrics, /healthz and /readyz.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
 }
@@ -118,6 +134,56 @@ pub struct DoctorArgs {
     /// Print JSON instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `kongtap explain`
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    /// The method.
+    #[arg(value_name = "METHOD")]
+    pub method: String,
+    /// The address, such as http://api.example.com:8000/orders?x=1, or a path alone.
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// A header field. May be repeated.
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// The body; a form unless a Content-Type says otherwise.
+    #[arg(long, short, value_name = "BODY")]
+    pub data: Option<String>,
+    /// Take it for authenticated as this consumer: an id or a user name.
+    #[arg(long, value_name = "NAME")]
+    pub consumer: Option<String>,
+    /// What it comes by. Without it: by the URL's scheme, else http.
+    #[arg(long, value_name = "PROTOCOL")]
+    pub protocol: Option<Protocol>,
+    /// The client's address. Without it: 127.0.0.1.
+    #[arg(long, value_name = "ADDRESS")]
+    pub client_address: Option<IpAddr>,
+    /// Print JSON instead of a trace.
+    #[arg(long)]
+    pub json: bool,
+    /// Configuration, as for `run`.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+}
+
+impl ExplainArgs {
+    /// The request that is described.
+    ///
+    /// # Errors
+    /// The first word that is wrong.
+    pub fn ask(&self) -> Result<Ask, AskError> {
+        Ask::of(Words {
+            method: &self.method,
+            url: &self.url,
+            headers: &self.headers,
+            data: self.data.as_deref(),
+            consumer: self.consumer.as_deref(),
+            protocol: self.protocol,
+            client: self.client_address,
+        })
+    }
 }
 
 /// `kongtap record`
@@ -196,6 +262,9 @@ impl WatchArgs {
         }
         if !self.plugins.is_empty() {
             config.plugins.files.clone_from(&self.plugins);
+        }
+        if self.store.is_some() {
+            config.plugins.store.clone_from(&self.store);
         }
         if let (Some(endpoint), Some(global)) = (&self.api_endpoint, &mut config.plugins.global) {
             global.api_endpoint = Some(endpoint.clone());

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::http::h1::head;
 use crate::telemetry::secret::Secret;
 
 mod gateway;
@@ -100,9 +101,24 @@ pub enum Flavor {
 pub struct PluginsConfig {
     /// Files with a `plugins:` list of `name: runscope`.
     pub files: Vec<PathBuf>,
+    /// Where the plugin API keeps its configurations; [`DEFAULT_STORE`] when nothing is said.
+    pub store: Option<PathBuf>,
+    /// Whether `runscope` plugins in the gateway's own configuration are used, too.
+    pub from_gateway: bool,
     /// One global configuration; only from the environment.
     #[serde(skip)]
     pub global: Option<GlobalPlugin>,
+}
+
+/// Where the plugin API keeps its configurations when nothing is said: the state directory of the packaged service.
+pub const DEFAULT_STORE: &str = "/var/lib/kongtap/runscope.yml";
+
+impl PluginsConfig {
+    /// Where the plugin API keeps its configurations.
+    #[must_use]
+    pub fn store_path(&self) -> PathBuf {
+        self.store.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_STORE))
+    }
 }
 
 /// The global `runscope` configuration that the environment gives.
@@ -233,6 +249,28 @@ pub struct LimitsConfig {
     pub join_grace_ms: u64,
     /// How long a connection may be silent before it is forgotten, seconds.
     pub idle_seconds: u64,
+    /// Bytes that one connection may hold in unfinished exchanges.
+    pub connection_bytes: usize,
+    /// Longest head, bytes.
+    pub message_head_bytes: usize,
+    /// Most header fields of one head, at most 256.
+    pub header_fields: usize,
+    /// Most requests of one HTTP/1 connection that wait for their responses.
+    pub pipelined_requests: usize,
+    /// Most streams of one HTTP/2 connection that are followed at once.
+    pub http2_streams: usize,
+    /// Most bytes of each HPACK table.
+    pub hpack_table_bytes: usize,
+    /// How long a record waits for one that should have come before it, milliseconds.
+    pub reorder_ms: u64,
+    /// Most records of one connection that wait so.
+    pub reorder_records: usize,
+    /// Most bytes of one connection that wait so.
+    pub reorder_bytes: usize,
+    /// Upstream legs held for their client's exchange.
+    pub held_upstream_legs: usize,
+    /// Exchanges that may wait for their upstream leg.
+    pub waiting_exchanges: usize,
 }
 
 /// `[ship]`
@@ -253,8 +291,32 @@ pub struct ShipConfig {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
-    /// Address of `/status`, `/metrics`, `/healthz` and `/readyz`. Loopback only, for now: there is no login.
+    /// Address of the plugin API, `/status`, `/metrics`, `/healthz` and `/readyz`. Without a token, loopback only.
     pub listen: SocketAddr,
+    /// What callers must present; asked for on loopback too, once it is set.
+    #[serde(deserialize_with = "secret")]
+    pub token: Option<Secret>,
+    /// Which generation of Kong's Admin API the plugin API speaks.
+    pub dialect: AdminDialect,
+}
+
+/// `admin.dialect`
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+pub enum AdminDialect {
+    /// That of the gateway's version, else the one of today.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// Kong 0.13 and 0.14.
+    #[serde(rename = "0.13")]
+    Old,
+    /// Kong 1.0 and later.
+    #[serde(rename = "3")]
+    Current,
+}
+
+fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    Ok(Some(Secret::new(&String::deserialize(deserializer)?)))
 }
 
 impl Default for GatewayConfig {
@@ -304,6 +366,17 @@ impl Default for LimitsConfig {
             capture_batches: 1024,
             join_grace_ms: 500,
             idle_seconds: 600,
+            connection_bytes: 16 << 20,
+            message_head_bytes: 64 << 10,
+            header_fields: 256,
+            pipelined_requests: 256,
+            http2_streams: 1024,
+            hpack_table_bytes: 64 << 10,
+            reorder_ms: 10,
+            reorder_records: 64,
+            reorder_bytes: 256 << 10,
+            held_upstream_legs: 65_536,
+            waiting_exchanges: 16_384,
         }
     }
 }
@@ -323,6 +396,8 @@ impl Default for AdminConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8011)),
+            token: None,
+            dialect: AdminDialect::Auto,
         }
     }
 }
@@ -370,6 +445,12 @@ pub fn apply_environment(config: &mut Config, lookup: &dyn Fn(&str) -> Option<St
     }
     config.gateway.admin_token = set("KONGTAP_ADMIN_TOKEN").map(|token| Secret::new(&token));
     gateway::apply_environment(&mut config.gateway, &set);
+    if let Some(token) = set("KONGTAP_LISTEN_TOKEN") {
+        config.admin.token = Some(Secret::new(&token));
+    }
+    if let Some(path) = set("KONGTAP_STORE") {
+        config.plugins.store = Some(PathBuf::from(path));
+    }
     let global = GlobalPlugin {
         access_token: set("KONGTAP_ACCESS_TOKEN").map(|token| Secret::new(&token)),
         bucket_key: set("KONGTAP_BUCKET_KEY"),
@@ -406,15 +487,28 @@ pub fn check(config: &Config) -> Vec<ConfigError> {
         ));
     }
     errors.extend(gateway::check(&config.gateway));
-    if !config.admin.listen.ip().is_loopback() {
-        errors.push(ConfigError::new(
+    let is_token = |token: &Secret| {
+        let token = token.expose();
+        !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    match &config.admin.token {
+        None if !config.admin.listen.ip().is_loopback() => errors.push(ConfigError::new(
             "admin.listen",
-            "must be a loopback address, such as 127.0.0.1:8011: there is no login yet",
-        ));
+            "must be a loopback address, such as 127.0.0.1:8011, unless admin.token (KONGTAP_LISTEN_TOKEN) is set",
+        )),
+        Some(token) if !is_token(token) => errors.push(ConfigError::new(
+            "admin.token",
+            "must be of visible ASCII characters without blanks, as it stands in a header",
+        )),
+        None | Some(_) => {}
     }
     for (key, value) in [
         ("limits.connections", config.limits.connections),
         ("limits.capture_batches", config.limits.capture_batches),
+        ("limits.pipelined_requests", config.limits.pipelined_requests),
+        ("limits.http2_streams", config.limits.http2_streams),
+        ("limits.held_upstream_legs", config.limits.held_upstream_legs),
+        ("limits.waiting_exchanges", config.limits.waiting_exchanges),
         ("ship.queue_messages", config.ship.queue_messages),
         ("ship.queue_bytes", config.ship.queue_bytes),
         ("ship.in_flight", config.ship.in_flight),
@@ -422,6 +516,18 @@ pub fn check(config: &Config) -> Vec<ConfigError> {
         if value == 0 {
             errors.push(ConfigError::new(key, "must be at least 1"));
         }
+    }
+    if config.limits.message_head_bytes < 1024 {
+        errors.push(ConfigError::new(
+            "limits.message_head_bytes",
+            "must be at least 1024, such as 65536",
+        ));
+    }
+    if !(1..=head::FIELDS).contains(&config.limits.header_fields) {
+        errors.push(ConfigError::new(
+            "limits.header_fields",
+            "must be between 1 and 256",
+        ));
     }
     errors
 }
@@ -518,6 +624,31 @@ mod tests {
             (global.bucket_key.as_deref(), global.access_token),
             (Some("bucket"), None)
         );
+    }
+
+    #[test]
+    fn another_address_than_loopback_needs_a_token() {
+        let places = |text: &str| -> Vec<String> {
+            let errors = check(&from_toml(Path::new("f"), text).unwrap());
+            errors.into_iter().map(|error| error.place).collect()
+        };
+        assert_eq!(places("[admin]\nlisten = \"0.0.0.0:8011\""), ["admin.listen"]);
+        assert_eq!(
+            places("[admin]\nlisten = \"0.0.0.0:8011\"\ntoken = \"t\""),
+            [""; 0]
+        );
+        assert_eq!(places("[admin]\ntoken = \"\""), ["admin.token"]);
+        assert_eq!(places("[admin]\ntoken = \"a b\""), ["admin.token"]);
+        let mut config = from_toml(Path::new("f"), "[admin]\ntoken = \"file\"\ndialect = \"0.13\"").unwrap();
+        assert_eq!(config.admin.dialect, super::AdminDialect::Old);
+        apply_environment(&mut config, &|name| match name {
+            "KONGTAP_LISTEN_TOKEN" => Some("environment".into()),
+            "KONGTAP_STORE" => Some("/s.yml".into()),
+            _ => None,
+        });
+        assert_eq!(config.admin.token.as_ref().unwrap().expose(), "environment");
+        assert_eq!(config.plugins.store_path(), Path::new("/s.yml"));
+        assert!(!format!("{config:?}").contains("environment"));
     }
 
     #[test]

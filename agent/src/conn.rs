@@ -4,18 +4,25 @@
 //! and is bounded (I10). Deliberately absent: clocks (time comes with the events), the other leg.
 
 mod connection;
+mod reorder;
 mod stats;
 mod stream;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
+use foldhash::fast::RandomState;
 use lru::LruCache;
 
 use self::connection::Connection;
+use self::reorder::Placed;
+pub use self::reorder::ReorderLimits;
 pub use self::stats::ConnStats;
-use crate::capture::event::{CaptureEvent, ConnOpen, Direction, KernelTime, Skip};
+use crate::capture::event::{CaptureEvent, ConnOpen, DataChunk, KernelTime, Skip};
 use crate::http::exchange::Exchange;
 use crate::http::h1::limits::HttpLimits;
+use crate::http::open::OpenRequest;
 use kongtap_common::record::ConnId;
 
 /// Bounds of the table.
@@ -25,6 +32,11 @@ pub struct ConnLimits {
     pub connections: usize,
     /// How long a connection may be silent before it is given up, nanoseconds.
     pub idle_ns: u64,
+    /// Bytes that a connection may hold in unfinished exchanges, as far as they are counted. It may always hold one
+    /// exchange at the parser's bounds. Over it, bodies are cut; if heads alone are too many, the oldest exchanges give way.
+    pub bytes: usize,
+    /// What waits for records that may come out of order.
+    pub reorder: ReorderLimits,
     /// Bounds of each connection's parser.
     pub http: HttpLimits,
 }
@@ -34,6 +46,8 @@ impl Default for ConnLimits {
         Self {
             connections: 65_536,
             idle_ns: 600 * 1_000_000_000,
+            bytes: 16 << 20,
+            reorder: ReorderLimits::default(),
             http: HttpLimits::default(),
         }
     }
@@ -43,7 +57,10 @@ impl Default for ConnLimits {
 #[derive(Debug)]
 pub struct ConnTable {
     limits: ConnLimits,
-    connections: LruCache<ConnId, Connection>,
+    /// Hashed the fast way: the kernel chooses these keys, not who connects.
+    connections: LruCache<ConnId, Connection, RandomState>,
+    /// Connections with records that wait for others.
+    waiting: BTreeSet<ConnId>,
     stats: ConnStats,
 }
 
@@ -54,7 +71,8 @@ impl ConnTable {
         // Unbounded towards the crate, so that it does not allocate for the bound at once; the bound is kept here.
         Self {
             limits,
-            connections: LruCache::unbounded(),
+            connections: LruCache::unbounded_with_hasher(RandomState::default()),
+            waiting: BTreeSet::new(),
             stats: ConnStats::default(),
         }
     }
@@ -63,34 +81,22 @@ impl ConnTable {
     pub fn apply(&mut self, event: CaptureEvent, out: &mut Vec<Exchange>) -> Option<Skip> {
         match event {
             CaptureEvent::Open(open) => self.open(&open, out),
-            CaptureEvent::Data(chunk) => {
-                let http = self.limits.http;
-                let (conn, direction) = (chunk.conn, chunk.direction);
-                let connection = self.connection(conn, chunk.at, out);
-                connection.data(chunk, http, out);
-                let until = connection.skip(direction);
-                let met = connection.take_stats();
-                self.stats.add(&met);
-                return until.map(|until| Skip {
-                    conn,
-                    direction,
-                    until,
-                });
-            }
+            CaptureEvent::Data(chunk) => return self.data(chunk, out),
             CaptureEvent::End(end) => {
-                if let Some(connection) = self.connections.get_mut(&end.conn) {
-                    connection.end(&end, out);
+                let conn = end.conn;
+                if let Some(connection) = self.connections.get_mut(&conn) {
+                    connection.place(Placed::End(end), &self.limits, out);
                     self.stats.add(&connection.take_stats());
+                    let is_waiting = connection.is_waiting();
+                    self.note(conn, is_waiting);
                 }
             }
             CaptureEvent::Close(close) => {
-                if let Some(mut connection) = self.connections.pop(&close.conn) {
+                if let Some(connection) = self.connections.pop(&close.conn) {
                     self.stats.closed += 1;
-                    if let Some(ends) = close.ends {
-                        connection.reached(Direction::Ingress, ends.ingress, close.at, out);
-                        connection.reached(Direction::Egress, ends.egress, close.at, out);
-                    }
-                    self.stats.add(&connection.close(close.at, out));
+                    self.note(close.conn, false);
+                    self.stats
+                        .add(&connection.close(close.at, close.ends, &self.limits, out));
                 }
             }
         }
@@ -107,25 +113,49 @@ impl ConnTable {
         self.connections.iter().map(|(conn, _)| *conn)
     }
 
-    /// Gives up connections that have been silent for too long.
+    /// The clients' requests that are under way.
+    #[must_use]
+    pub fn open_requests(&self) -> Vec<OpenRequest> {
+        let mut open = Vec::new();
+        for (_, connection) in &self.connections {
+            connection.open_requests(&mut open);
+        }
+        open
+    }
+
+    /// Gives up connections that have been silent for too long, and records that have waited for too long.
     pub fn sweep(&mut self, now: KernelTime, out: &mut Vec<Exchange>) {
+        let (connections, limits, stats) = (&mut self.connections, &self.limits, &mut self.stats);
+        self.waiting.retain(|conn| {
+            connections.peek_mut(conn).is_some_and(|connection| {
+                connection.settle(now, limits, out);
+                stats.add(&connection.take_stats());
+                connection.is_waiting()
+            })
+        });
         while let Some((_, oldest)) = self.connections.peek_lru()
             && now.ns_since(oldest.last()) > self.limits.idle_ns
         {
-            let Some((_, connection)) = self.connections.pop_lru() else {
+            if !self.drop_oldest(now, out) {
                 return;
-            };
+            }
             self.stats.expired += 1;
-            self.stats.add(&connection.close(now, out));
         }
     }
 
     /// Gives up every connection: the end of a recording, or of the agent.
     pub fn flush(&mut self, now: KernelTime, out: &mut Vec<Exchange>) {
-        while let Some((_, connection)) = self.connections.pop_lru() {
+        while self.drop_oldest(now, out) {
             self.stats.closed += 1;
-            self.stats.add(&connection.close(now, out));
         }
+    }
+
+    /// Bytes that `conn` holds: in unfinished exchanges, and waiting for what should come before them.
+    #[cfg(test)]
+    fn held_bytes(&self, conn: ConnId) -> (usize, usize) {
+        self.connections.peek(&conn).map_or((0, 0), |connection| {
+            (connection.held_bytes(), connection.waiting_bytes())
+        })
     }
 
     /// Counters, and the number of open connections.
@@ -138,32 +168,95 @@ impl ConnTable {
     }
 
     fn open(&mut self, open: &ConnOpen, out: &mut Vec<Exchange>) {
+        if self
+            .connections
+            .peek(&open.conn)
+            .is_some_and(Connection::is_introduced)
+        {
+            // An identity names one connection, so this is a repeat of its open record.
+            self.stats.repeated += 1;
+            return;
+        }
         self.stats.opened += 1;
         self.stats.late += u64::from(open.late);
         self.make_room(open.at, out);
-        if let Some((_, previous)) = self.connections.push(open.conn, Connection::new(open)) {
-            // An identity names one connection, so this is a repeat of its open record.
-            self.stats.add(&previous.close(open.at, out));
+        if let Some((conn, previous)) = self.connections.push(open.conn, Connection::new(open)) {
+            // It came after others of its connection.
+            self.note(conn, false);
+            self.stats.add(&previous.close(open.at, None, &self.limits, out));
         }
     }
 
-    fn connection(&mut self, id: ConnId, at: KernelTime, out: &mut Vec<Exchange>) -> &mut Connection {
-        if !self.connections.contains(&id) {
+    fn data(&mut self, chunk: DataChunk, out: &mut Vec<Exchange>) -> Option<Skip> {
+        let (conn, direction, at) = (chunk.conn, chunk.direction, chunk.at);
+        let taken = if let Some(connection) = self.connections.get_mut(&conn) {
+            take(connection, chunk, &self.limits, out)
+        } else {
             // Its open record was lost, or it was given up: go on at its next head, with addresses unknown.
             self.stats.without_open += 1;
             self.make_room(at, out);
-        }
-        self.connections
-            .get_or_insert_mut(id, || Connection::unknown(id, at))
+            let mut connection = Connection::unknown(conn, at);
+            let taken = take(&mut connection, chunk, &self.limits, out);
+            self.connections.push(conn, connection);
+            taken
+        };
+        self.stats.add(&taken.met);
+        self.note(conn, taken.is_waiting);
+        taken.until.map(|until| Skip {
+            conn,
+            direction,
+            until,
+        })
     }
 
     fn make_room(&mut self, at: KernelTime, out: &mut Vec<Exchange>) {
-        while self.connections.len() >= self.limits.connections {
-            let Some((_, connection)) = self.connections.pop_lru() else {
+        while self.connections.len() >= self.limits.connections.max(1) {
+            if !self.drop_oldest(at, out) {
                 return;
-            };
+            }
             self.stats.evicted += 1;
-            self.stats.add(&connection.close(at, out));
         }
+    }
+
+    /// Gives up the connection that has been silent for longest; `false`: there is none.
+    fn drop_oldest(&mut self, at: KernelTime, out: &mut Vec<Exchange>) -> bool {
+        let Some((conn, connection)) = self.connections.pop_lru() else {
+            return false;
+        };
+        self.note(conn, false);
+        self.stats.add(&connection.close(at, None, &self.limits, out));
+        true
+    }
+
+    /// Remembers whether records of `conn` wait for others.
+    fn note(&mut self, conn: ConnId, is_waiting: bool) {
+        if is_waiting {
+            self.waiting.insert(conn);
+        } else if !self.waiting.is_empty() {
+            self.waiting.remove(&conn);
+        }
+    }
+}
+
+/// What giving a chunk to its connection led to.
+struct Taken {
+    /// Up to which position nothing more of its direction is wanted.
+    until: Option<u64>,
+    met: ConnStats,
+    is_waiting: bool,
+}
+
+fn take(
+    connection: &mut Connection,
+    chunk: DataChunk,
+    limits: &ConnLimits,
+    out: &mut Vec<Exchange>,
+) -> Taken {
+    let direction = chunk.direction;
+    connection.place(Placed::Data(chunk), limits, out);
+    Taken {
+        until: connection.skip(direction),
+        met: connection.take_stats(),
+        is_waiting: connection.is_waiting(),
     }
 }

@@ -14,8 +14,11 @@ pub mod config;
 pub mod conn;
 pub mod correlate;
 pub mod doctor;
+pub mod explain;
 pub mod gateway;
 pub mod http;
+#[cfg(test)]
+mod limits;
 pub mod message;
 pub mod pipeline;
 pub mod plugin;

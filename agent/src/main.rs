@@ -11,10 +11,11 @@ use kongtap::app::{self, AppError, record, replay, setup};
 use kongtap::capture::recording::Redacted;
 use kongtap::capture::tls::self_test::child;
 use kongtap::cli::exit::Exit;
-use kongtap::cli::{Cli, DoctorArgs, RecordArgs, ReplayArgs, Verb, WatchArgs, environment};
+use kongtap::cli::{Cli, DoctorArgs, ExplainArgs, RecordArgs, ReplayArgs, Verb, WatchArgs, environment};
 use kongtap::config::Config;
 use kongtap::doctor;
-use kongtap::gateway::source::chain;
+use kongtap::explain;
+use kongtap::gateway::source::{SourceError, chain};
 use tracing_subscriber::EnvFilter;
 
 /// Threads of the runtime: delivery and the interface are light, and the gateway needs the cores.
@@ -56,6 +57,7 @@ async fn verb(verb: Verb) -> ExitCode {
         },
         Verb::CheckConfig(watch) => check_config(&watch),
         Verb::Doctor(arguments) => look(&arguments).await,
+        Verb::Explain(arguments) => explain_verb(&arguments).await,
         Verb::Record(arguments) => record_verb(&arguments).await,
         Verb::Replay(arguments) => replay_verb(&arguments).await,
         Verb::TlsSelfTest => self_test(),
@@ -93,7 +95,7 @@ fn check_config(watch: &WatchArgs) -> ExitCode {
                 },
                 plugins: kongtap::config::PluginsConfig {
                     files: watch.plugins.clone(),
-                    global: None,
+                    ..kongtap::config::PluginsConfig::default()
                 },
                 ..Config::default()
             };
@@ -101,7 +103,11 @@ fn check_config(watch: &WatchArgs) -> ExitCode {
         }
     };
     match setup::check_files(&config) {
-        Ok(checked) if errors.is_empty() => {
+        Ok(mut checked) if errors.is_empty() => {
+            match setup::stored(&config) {
+                Ok(stored) => checked.plugins.extend(stored),
+                Err(mistakes) => return fail(Exit::Configuration, mistakes.0),
+            }
             let (services, routes, consumers) = checked.entities;
             say(&format!(
                 "ok: {services} services, {routes} routes, {consumers} consumers; {} runscope configurations",
@@ -137,6 +143,42 @@ async fn look(arguments: &DoctorArgs) -> ExitCode {
         report.to_table()
     });
     report.exit().into()
+}
+
+async fn explain_verb(arguments: &ExplainArgs) -> ExitCode {
+    let ask = match arguments.ask() {
+        Ok(ask) => ask,
+        Err(error) => return fail(Exit::Usage, [error]),
+    };
+    let config = match configuration(&arguments.watch) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let bound = match setup::read_once(&config).await {
+        Ok(bound) => bound,
+        // Unlike `run`, which goes on and tries again, there is nothing to say without it.
+        Err(AppError::Source(
+            error @ (SourceError::Unreachable { .. }
+            | SourceError::Timeout { .. }
+            | SourceError::Status { .. }
+            | SourceError::NotAdminApi { .. }
+            | SourceError::Malformed { .. }
+            | SourceError::TooLarge { .. }),
+        )) => return fail(Exit::Failed, [chain(&error)]),
+        Err(error) => return outcome(Err(error)),
+    };
+    match explain::explain(&bound, &ask) {
+        Ok(explanation) => {
+            say(if arguments.json {
+                explanation.to_json()
+            } else {
+                explanation.to_string()
+            }
+            .trim_end());
+            explanation.exit().into()
+        }
+        Err(error) => fail(Exit::Usage, [error]),
+    }
 }
 
 async fn record_verb(arguments: &RecordArgs) -> ExitCode {

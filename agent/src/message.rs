@@ -13,6 +13,7 @@ mod document;
 mod fields;
 mod form;
 mod kong;
+mod latencies;
 pub mod redact;
 mod target;
 #[cfg(test)]

@@ -130,7 +130,12 @@ impl<S: Sink> Pipeline<S> {
             .keep_bodies(self.wanted_body_bytes().max(GLIMPSE_BYTES));
         self.connections.sweep(now, &mut self.exchanges);
         self.advance(now);
-        self.correlator.sweep(now, &mut self.joined);
+        let open = if self.correlator.asks_for_open_requests(now) {
+            self.connections.open_requests()
+        } else {
+            Vec::new()
+        };
+        self.correlator.sweep(now, &open, &mut self.joined);
         self.finish();
     }
 

@@ -12,7 +12,11 @@ use crate::gateway::snapshot::{ConsumerMatch, Resolution, RouteMatch, Snapshot};
 use crate::telemetry::secret::Secret;
 
 pub mod file;
+pub mod from_gateway;
 pub mod schema;
+pub mod store;
+pub mod stored;
+pub mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +34,13 @@ pub struct PluginConfig {
     pub log_body: bool,
     /// Where messages go.
     pub destination: Arc<Destination>,
+}
+
+impl PluginConfig {
+    /// Whether both make the same message for the same place.
+    fn says_the_same(&self, other: &Self) -> bool {
+        self.log_body == other.log_body && self.destination == other.destination
+    }
 }
 
 /// Where and how messages are posted. Messages of one destination share pooled connections.
@@ -71,6 +82,10 @@ pub struct UnboundConfig {
 pub struct Inactive {
     /// Where it came from.
     pub origin: String,
+    /// What it names: `service=orders consumer=alice`, `global`.
+    pub scope: String,
+    /// Where it would post to.
+    pub endpoint: String,
     /// Why it does not apply.
     pub reason: InactiveReason,
 }
@@ -96,6 +111,37 @@ pub enum InactiveReason {
     /// Another one has the very same scope (named otherwise), and comes first.
     #[error("{0} has the same scope and comes first")]
     SameScope(String),
+    /// It stands in the gateway's own configuration, and was not asked for.
+    #[error("it is the gateway's own, which may post by itself; `plugins.from_gateway = true` uses it")]
+    NotTaken,
+    /// It stands in the gateway's own configuration, and is none that can be used.
+    #[error("it cannot be used: {0}")]
+    Invalid(String),
+}
+
+impl UnboundConfig {
+    /// This configuration as one that does not apply.
+    #[must_use]
+    pub fn inactive(&self, reason: InactiveReason) -> Inactive {
+        let parts: Vec<String> = [
+            ("route", &self.route),
+            ("service", &self.service),
+            ("consumer", &self.consumer),
+        ]
+        .into_iter()
+        .filter_map(|(kind, reference)| Some(format!("{kind}={}", reference.as_ref()?.text())))
+        .collect();
+        Inactive {
+            origin: self.origin.clone(),
+            scope: if parts.is_empty() {
+                "global".to_owned()
+            } else {
+                parts.join(" ")
+            },
+            endpoint: self.destination.url.to_string(),
+            reason,
+        }
+    }
 }
 
 /// Which configuration is in force for one exchange.
@@ -134,10 +180,7 @@ impl PluginSet {
         };
         for config in configs {
             if let Err(reason) = set.add(config, snapshot) {
-                set.inactive.push(Inactive {
-                    origin: config.origin.clone(),
-                    reason,
-                });
+                set.inactive.push(config.inactive(reason));
             }
         }
         set
@@ -162,6 +205,11 @@ impl PluginSet {
         }
         self.active.insert(scope, config);
         Ok(())
+    }
+
+    /// Notes configurations that were found and cannot apply for a reason of their own.
+    pub fn note(&mut self, inactive: impl IntoIterator<Item = Inactive>) {
+        self.inactive.extend(inactive);
     }
 
     /// Whether any configuration asks for bodies.
@@ -210,10 +258,10 @@ impl PluginSet {
         let may_come_first = |scope: &Scope| match (&scope.consumer_id, consumer) {
             (None, ConsumerMatch::Nobody | ConsumerMatch::Unknown) => true,
             // A consumer's own configuration yields only to one of route and service together.
-            (None, ConsumerMatch::Known(_)) => {
+            (None, ConsumerMatch::Known(..)) => {
                 !by_consumer || (scope.route_id.is_some() && scope.service_id.is_some())
             }
-            (Some(id), ConsumerMatch::Known(known)) => *id == known.id,
+            (Some(id), ConsumerMatch::Known(known, _)) => *id == known.id,
             (Some(_), ConsumerMatch::Unknown) => true,
             (Some(_), ConsumerMatch::Nobody) => false,
         };
@@ -243,22 +291,22 @@ impl PluginSet {
         let without = found.map_or(Decision::None, |config| Decision::Use(Arc::clone(config)));
         match consumer {
             ConsumerMatch::Nobody => without,
-            ConsumerMatch::Known(consumer) => {
+            ConsumerMatch::Known(consumer, _) => {
                 let scopes = precedence(route, service, Who::Consumer(&consumer.id));
                 let found = scopes.iter().find_map(|scope| self.active.get(scope));
                 found.map_or(Decision::None, |config| Decision::Use(Arc::clone(config)))
             }
             ConsumerMatch::Unknown => {
-                // Could any consumer's configuration come before what applies without one?
-                let someone_is_first = self.active.values().any(|config| {
+                // Could any consumer's configuration come before what applies without one, and say otherwise?
+                let somebodys_differs = self.active.values().any(|config| {
                     let Some(id) = &config.scope.consumer_id else {
                         return false;
                     };
                     let scopes = precedence(route, service, Who::Consumer(id));
                     let first = scopes.iter().find_map(|scope| self.active.get(scope));
-                    first.is_some_and(|first| first.scope.consumer_id.is_some())
+                    first.is_some_and(|first| !found.is_some_and(|found| first.says_the_same(found)))
                 });
-                if someone_is_first {
+                if somebodys_differs {
                     Decision::ConsumerUnknown
                 } else {
                     without

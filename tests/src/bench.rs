@@ -16,6 +16,7 @@ pub mod beside;
 pub mod cpu;
 pub mod figures;
 pub mod load;
+pub mod parse;
 pub mod report;
 pub mod rows;
 pub mod series;

@@ -57,6 +57,10 @@ impl Kongtap {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let mut all = vec!["run".to_owned(), "--listen".to_owned(), listen.to_string()];
         all.extend(arguments);
+        // The host's own store is none of a test's.
+        let store = directory.path().join("runscope.yml").display().to_string();
+        let mut environment = environment;
+        environment.push(("KONGTAP_STORE", store));
         let process = Process::start(Start {
             name: "kongtap",
             program,

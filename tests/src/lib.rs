@@ -2,7 +2,7 @@
 //! with what arrived. kongtap's end-to-end tests stand on it, and `cargo xtask run` shows it as `kongtap-lab`.
 //!
 //! In: the paths of the `kongtap` and `kongtap-inspector` programs. Out: reports of sent against received.
-//! Absent: any code of kongtap's own; the lab sees it as its users do, from outside.
+//! Absent: any code of kongtap's own, but in `bench::parse`, which measures it; the lab sees it as its users do, from outside.
 
 pub mod bench;
 pub mod client;
@@ -28,12 +28,11 @@ pub mod shipped;
 pub mod status;
 pub mod template;
 pub mod tls;
+pub mod tools;
 pub mod upstream;
 pub mod wait;
 pub mod wire;
 
-// The integration tests' alone: the lab sees kongtap from outside.
+// The programs' alone that count allocations.
 #[cfg(test)]
-use ::kongtap as _;
-#[cfg(test)]
-use kongtap_common as _;
+use allocation_counter as _;

@@ -1,5 +1,5 @@
 //! HTTP/2 through a running gateway: a client's streams over TLS, a connection that was open before kongtap came, gRPC on both
-//! legs.
+//! legs; and the clients that people use: h2load and curl.
 
 #![expect(unused_crate_dependencies, reason = "they are the library's")]
 #![expect(clippy::tests_outside_test_module, reason = "an integration test")]
@@ -22,6 +22,7 @@ use kongtap_tests::payload::Numbers;
 use kongtap_tests::programs::programs;
 use kongtap_tests::receiver::{Manner, Receiver};
 use kongtap_tests::scene::{Scene, TOKEN};
+use kongtap_tests::tools::{run, run_to_any_end};
 use kongtap_tests::wait::eventually;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -168,6 +169,156 @@ async fn grpc_is_joined_over_both_legs_and_keeps_its_trailers() {
     .await
     .unwrap();
     assert_eq!((status.lost_bytes(), status.dropped()), (0, 0));
+}
+
+/// Requests of h2load's, over 6 connections of 20 streams at once.
+const H2LOAD_REQUESTS: usize = 1_200;
+
+#[tokio::test]
+async fn h2load_arrives_to_the_last_request() {
+    let Some(turn) = require_kernel("HTTP/2 by h2load").unwrap() else {
+        return;
+    };
+    let scene = Scene::set(turn).await.unwrap();
+    let kongtap = scene.attach().await.unwrap();
+    let gateway = scene.listeners().tls.unwrap();
+    let target = "/plain/bytes?size=900&seed=7&kind=text&framing=length";
+    let url = format!("https://{gateway}{target}");
+    let requests = H2LOAD_REQUESTS.to_string();
+    let told = run(
+        "h2load",
+        &["-n", &requests, "-c", "6", "-m", "20", "-H", "cookie: a=1", &url],
+    )
+    .await
+    .unwrap();
+    assert!(
+        told.contains(&format!("{requests} succeeded, 0 failed")),
+        "{told}"
+    );
+    scene.settle(&kongtap, H2LOAD_REQUESTS).await.unwrap();
+    let shipped = scene.shipped().unwrap();
+    assert_eq!(shipped.len(), H2LOAD_REQUESTS);
+    let body = kongtap_tests::payload::bytes(kongtap_tests::payload::Kind::Text, 7, 900);
+    for message in &shipped {
+        assert_eq!((message.status, message.size_bytes), (Some(200), Some(900)));
+        assert_eq!(message.response_body.as_deref(), Some(&body[..]));
+        assert_eq!(message.url, url);
+        assert_eq!(message.request_fields["cookie"], ["a=1"]);
+    }
+    let ids: Vec<_> = shipped
+        .iter()
+        .map(|message| message.request_id.as_deref())
+        .collect();
+    assert!(are_told_apart(&ids), "a request id came twice");
+    let status = kongtap.status().await.unwrap();
+    assert_eq!((status.lost_bytes(), status.dropped()), (0, 0));
+}
+
+fn are_told_apart(ids: &[Option<&str>]) -> bool {
+    let different: std::collections::HashSet<_> = ids.iter().flatten().collect();
+    different.len() == ids.len()
+}
+
+#[tokio::test]
+async fn curl_is_seen_as_it_speaks() {
+    let Some(turn) = require_kernel("HTTP/2 by curl").unwrap() else {
+        return;
+    };
+    let scene = Scene::set(turn).await.unwrap();
+    let kongtap = scene.attach().await.unwrap();
+    let listeners = scene.listeners();
+    let (tls, plain) = (listeners.tls.unwrap(), listeners.plain.unwrap());
+    let quiet = [
+        "--silent",
+        "--insecure",
+        "--fail",
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{http_version}",
+    ];
+    let curl = async |arguments: &[&str]| run("curl", &[&quiet, arguments].concat()).await.unwrap();
+    let large = "x".repeat(60_000);
+    let echo = format!("https://{tls}/plain/echo");
+    assert_eq!(
+        curl(&[
+            "--http2",
+            "--cookie",
+            "a=1; b=2",
+            &format!("https://{tls}/plain/json?q=1")
+        ])
+        .await,
+        "2"
+    );
+    assert_eq!(
+        curl(&[
+            "--http2",
+            "--data",
+            &large,
+            "--header",
+            "content-type: text/plain",
+            &echo
+        ])
+        .await,
+        "2"
+    );
+    assert_eq!(
+        curl(&["--http2", "--head", &format!("https://{tls}/plain/json")]).await,
+        "2"
+    );
+    // It asks for an upgrade to HTTP/2, which nginx passes over.
+    assert_eq!(
+        curl(&["--http2", &format!("http://{plain}/plain/json?q=2")]).await,
+        "1.1"
+    );
+    // It gives up before the answer: 28 is curl's word for that.
+    let (_, code) = run_to_any_end(
+        "curl",
+        &[
+            "--silent",
+            "--insecure",
+            "--http2",
+            "--max-time",
+            "0.3",
+            &format!("https://{tls}/plain/slow?ms=2000"),
+        ],
+    )
+    .await
+    .unwrap();
+    assert_eq!(code, Some(28));
+    scene.settle(&kongtap, 5).await.unwrap();
+    let messages = messages(&scene.receiver);
+    let of = |method: &str, target: &str| {
+        let found = messages.iter().find(|message| {
+            let url = message["request"]["url"].as_str().unwrap();
+            message["request"]["method"] == method && url.ends_with(target)
+        });
+        found.unwrap_or_else(|| panic!("no {method} {target} in {messages:?}"))
+    };
+    let got = of("GET", "/plain/json?q=1");
+    assert_eq!(got["request"]["headers"]["cookie"], "a=1; b=2");
+    assert_eq!(
+        (&got["kong"]["client"]["http_version"], &got["response"]["status"]),
+        (&json!("2"), &json!(200))
+    );
+    let posted = of("POST", "/plain/echo");
+    assert_eq!(
+        (&posted["request"]["body"], &posted["response"]["body"]),
+        (&json!(large), &json!(large))
+    );
+    assert_eq!(
+        of("HEAD", "/plain/json")["kong"]["completeness"]["verdict"],
+        "whole"
+    );
+    assert_eq!(
+        of("GET", "/plain/json?q=2")["kong"]["client"]["http_version"],
+        "1.1"
+    );
+    assert_eq!(
+        of("GET", "/plain/slow?ms=2000")["kong"]["completeness"]["verdict"],
+        "client_gone"
+    );
+    assert_eq!(messages.len(), 5);
 }
 
 fn messages(receiver: &Receiver) -> Vec<Value> {

@@ -1,6 +1,8 @@
-//! `cargo xtask bench capture`: what capturing costs the gateway, measured beside other ways of doing it.
+//! `cargo xtask bench capture`: what capturing costs the gateway, measured beside other ways of doing it. `cargo xtask bench
+//! parse`: what an exchange costs the agent from the records on.
 //!
-//! Installs what is missing, builds, and becomes `kongtap-bench` (tests/src/bench.rs), which measures and prints.
+//! Installs what is missing, builds, and becomes the program that measures and prints: `kongtap-bench` (tests/src/bench.rs) or
+//! `kongtap-bench-parse` (tests/src/bench/parse.rs).
 
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -24,6 +26,24 @@ pub(crate) struct Arguments {
 enum What {
     /// The capture: CPU time of the gateway's worker for an exchange, the ring's reader, other processes, completeness.
     Capture(Capture),
+    /// The agent: instructions, CPU time and allocations of an exchange, from records to the finished exchange and to the message.
+    Parse(Parse),
+}
+
+#[derive(Debug, clap::Args)]
+struct Parse {
+    /// Write the figures there: an array of {name, value, unit, low, high}.
+    #[arg(long, value_name = "PATH")]
+    json: Option<PathBuf>,
+    /// Measure these alone (repeatable): 1k, 8k, 64k, off_64k, off_5m, http2, pipelined, 10k.
+    #[arg(long, value_name = "SCENARIO")]
+    only: Vec<String>,
+    /// Rounds: measurements of the CPU time [default: 25].
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Once and unoptimised, without valgrind: shows that the bench works, and measures nothing.
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -50,7 +70,13 @@ struct Capture {
 
 /// Runs the verb. Comes back only when something is missing.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let What::Capture(capture) = &arguments.what;
+    match &arguments.what {
+        What::Capture(capture) => run_capture(capture),
+        What::Parse(parse) => run_parse(parse),
+    }
+}
+
+fn run_capture(capture: &Capture) -> anyhow::Result<()> {
     require_machine("cargo xtask bench capture")?;
     packages::require(&packages::GATEWAY, "the gateway that is measured")?;
     packages::require(&packages::LOAD, "the load")?;
@@ -59,47 +85,92 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     {
         println!("the rows for comparison will be missing: {error:#}");
     }
+    let programs = build(&["-p", "kongtap", "-p", "kongtap-tests", "--bins"], capture.quick)?;
+    let mut bench = Command::new(programs.join("kongtap-bench"));
+    bench
+        .arg("--kongtap")
+        .arg(programs.join("kongtap"))
+        .args(passed_on(capture));
+    become_program(bench)
+}
+
+fn run_parse(parse: &Parse) -> anyhow::Result<()> {
+    if !parse.quick
+        && let Err(error) = packages::require(&packages::COUNTER, "counting instructions")
+    {
+        println!("instructions will be missing: {error:#}");
+    }
+    let targets = [
+        "-p",
+        "kongtap-tests",
+        "--bin",
+        "kongtap-bench-parse",
+        "--example",
+        "kongtap-bench-allocations",
+    ];
+    let programs = build(&targets, parse.quick)?;
+    let mut bench = Command::new(programs.join("kongtap-bench-parse"));
+    bench.args(parse_passed_on(parse));
+    become_program(bench)
+}
+
+/// Builds, optimised unless the bench is `quick`. Gives the directory of what was built.
+fn build(targets: &[&str], is_quick: bool) -> anyhow::Result<PathBuf> {
     let root = root()?;
-    let profile = if capture.quick { "debug" } else { "release" };
     let mut build = Command::new(cargo());
-    build.args(["build", "-p", "kongtap", "-p", "kongtap-tests", "--bins"]);
-    if !capture.quick {
+    build.arg("build").args(targets);
+    if !is_quick {
         build.arg("--release");
     }
     let built = build.current_dir(&root).status().context("start cargo")?;
     if !built.success() {
         bail!("the build failed");
     }
-    let programs = target_directory(&root).join(profile);
-    let mut bench = Command::new(programs.join("kongtap-bench"));
-    bench
-        .arg("--kongtap")
-        .arg(programs.join("kongtap"))
-        .args(passed_on(capture));
-    // The bench takes this process's place: signals reach it, and its exit code is ours.
-    Err(bench.exec()).context("start kongtap-bench")
+    let profile = if is_quick { "debug" } else { "release" };
+    Ok(target_directory(&root).join(profile))
+}
+
+/// The bench takes this process's place: signals reach it, and its exit code is ours.
+fn become_program(mut bench: Command) -> anyhow::Result<()> {
+    Err(bench.exec()).with_context(|| format!("start {}", bench.get_program().display()))
 }
 
 fn passed_on(capture: &Capture) -> Vec<String> {
-    let number = |value: Option<u32>| value.map(|value| value.to_string());
     let single = [
-        (
-            "--json",
-            capture.json.as_ref().map(|path| path.display().to_string()),
-        ),
+        ("--json", path(capture.json.as_ref())),
         ("--rounds", number(capture.rounds)),
         ("--window-ms", number(capture.window_ms)),
         ("--seconds", number(capture.seconds)),
     ];
+    flags(&single, &capture.only, capture.quick)
+}
+
+fn parse_passed_on(parse: &Parse) -> Vec<String> {
+    let single = [
+        ("--json", path(parse.json.as_ref())),
+        ("--rounds", number(parse.rounds)),
+    ];
+    flags(&single, &parse.only, parse.quick)
+}
+
+fn number(value: Option<u32>) -> Option<String> {
+    value.map(|value| value.to_string())
+}
+
+fn path(value: Option<&PathBuf>) -> Option<String> {
+    value.map(|path| path.display().to_string())
+}
+
+fn flags(single: &[(&str, Option<String>)], only: &[String], is_quick: bool) -> Vec<String> {
     let single = single
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)));
-    let only = capture.only.iter().map(|row| ("--only", row.clone()));
+        .iter()
+        .filter_map(|(name, value)| Some((*name, value.clone()?)));
+    let only = only.iter().map(|row| ("--only", row.clone()));
     let mut passed: Vec<String> = single
         .chain(only)
         .flat_map(|(name, value)| [name.to_owned(), value])
         .collect();
-    if capture.quick {
+    if is_quick {
         passed.push("--quick".to_owned());
     }
     passed
@@ -109,7 +180,19 @@ fn passed_on(capture: &Capture) -> Vec<String> {
 mod tests {
     use clap::{Args as _, Command, FromArgMatches as _};
 
-    use super::{Capture, passed_on};
+    use super::{Capture, Parse, parse_passed_on, passed_on};
+
+    #[test]
+    fn what_the_user_says_reaches_the_parse_bench() {
+        let check = |said: &[&str]| {
+            let command = Parse::augment_args(Command::new("parse").no_binary_name(true));
+            let matches = command.try_get_matches_from(said).unwrap();
+            assert_eq!(parse_passed_on(&Parse::from_arg_matches(&matches).unwrap()), said);
+        };
+        check(&[]);
+        check(&["--json", "figures.json", "--rounds", "7", "--quick"]);
+        check(&["--only", "1k", "--only", "off_5m"]);
+    }
 
     #[test]
     fn what_the_user_says_reaches_the_bench() {

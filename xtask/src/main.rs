@@ -10,6 +10,7 @@ use clap::Parser;
 
 mod bench;
 mod ebpf;
+mod fuzz;
 mod openssl;
 mod packages;
 mod run;
@@ -30,6 +31,8 @@ enum Verb {
     Ebpf(ebpf::Arguments),
     /// Build the OpenSSL versions that the TLS probes are tested on into `target/openssl-matrix/`.
     Openssl(openssl::Arguments),
+    /// Fuzz the parsers: libFuzzer on every target of `fuzz/`.
+    Fuzz(fuzz::Arguments),
     /// Check file sizes, invariants and documentation.
     Tidy(tidy::Arguments),
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Ebpf(arguments) => ebpf::run(&arguments),
         Verb::Openssl(arguments) => openssl::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Tidy(arguments) => tidy::run(&arguments),
     };
     match outcome {

@@ -14,8 +14,12 @@ use anyhow::{Context as _, bail};
 pub(crate) const GATEWAY: [&str; 2] = ["nginx", "libnginx-mod-http-lua"];
 /// For making load.
 pub(crate) const LOAD: [&str; 1] = ["wrk"];
+/// Clients of HTTP/2 that the tests set against the gateway.
+pub(crate) const HTTP2: [&str; 2] = ["nghttp2-client", "curl"];
 /// For the bench's comparisons.
 pub(crate) const TRACER: [&str; 1] = ["bpftrace"];
+/// For counting the agent's instructions.
+pub(crate) const COUNTER: [&str; 1] = ["valgrind"];
 /// For building the eBPF object from source with Debian's compiler.
 pub(crate) const EBPF: [&str; 7] = [
     "rustc-web",
@@ -26,6 +30,9 @@ pub(crate) const EBPF: [&str; 7] = [
     "libzstd-dev",
     "zlib1g-dev",
 ];
+
+/// For building libFuzzer.
+pub(crate) const FUZZ: [&str; 2] = ["g++", "libc6-dev"];
 
 /// For building OpenSSL from source.
 pub(crate) const OPENSSL: [&str; 4] = ["gcc", "libc6-dev", "make", "perl"];

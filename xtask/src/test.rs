@@ -140,6 +140,7 @@ fn run_step(step: Step, root: &Path) -> anyhow::Result<Done> {
         Step::Packages => install(&[
             (&packages::GATEWAY, "the stand-in gateway of the end-to-end tests"),
             (&packages::LOAD, "the bench's load"),
+            (&packages::HTTP2, "the clients of the HTTP/2 tests"),
         ]),
         Step::Format => cargo::run(root, &["fmt", "--all", "--check"], &[]).map(passed),
         Step::Tidy => crate::tidy::run(&crate::tidy::Arguments::default()).map(passed),

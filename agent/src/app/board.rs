@@ -14,6 +14,7 @@ use crate::capture::usage;
 use crate::clock;
 use crate::gateway::source::GatewayState;
 use crate::pipeline::{History, PipelineStats};
+use crate::plugin::store::Store;
 use crate::plugin::{PluginConfig, PluginSet};
 use crate::ship::{ShipHandle, ShipStats};
 use crate::telemetry::ledger::ExchangeLedger;
@@ -34,6 +35,7 @@ pub struct Board {
     worker_panics: Arc<AtomicU64>,
     ledger: Arc<ExchangeLedger>,
     ship: ShipHandle,
+    store: Arc<Store>,
     source_name: String,
 }
 
@@ -48,6 +50,7 @@ impl Board {
         history: Arc<ArcSwap<History>>,
         ledger: Arc<ExchangeLedger>,
         ship: ShipHandle,
+        store: Arc<Store>,
         source_name: String,
     ) -> Self {
         Self {
@@ -60,6 +63,7 @@ impl Board {
             worker_panics: Arc::default(),
             ledger,
             ship,
+            store,
             source_name,
         }
     }
@@ -109,6 +113,11 @@ impl StatusSource for Board {
         }
         if let Some(error) = &gateway.source.error {
             problems.push(format!("the gateway's configuration cannot be read: {error}"));
+        }
+        if let Some(mistakes) = &self.store.view().mistakes {
+            problems.push(format!(
+                "the plugin store was edited and is not in force; its last state is: {mistakes}"
+            ));
         }
         if capture.reader.undecodable_records > 0 {
             problems.push(format!(
@@ -230,8 +239,8 @@ fn plugins(set: &PluginSet) -> Vec<PluginStatus> {
     });
     let inactive = set.inactive().iter().map(|inactive| PluginStatus {
         origin: inactive.origin.clone(),
-        scope: String::new(),
-        endpoint: String::new(),
+        scope: inactive.scope.clone(),
+        endpoint: inactive.endpoint.clone(),
         state: format!("inactive: {}", inactive.reason),
     });
     active.chain(inactive).collect()

@@ -135,7 +135,8 @@ pub async fn replay(config: &Config, arguments: &ReplayArgs) -> Result<Replayed,
 
 /// The gateway's configuration as it is now, with what the recording knows of the gateway where nobody else says it.
 async fn bound(config: &Config, recorded: &RecordedGateway) -> Result<Bound, ReplayError> {
-    let plugins = setup::check_files(config).map_err(AppError::Mistakes)?.plugins;
+    let mut plugins = setup::stored(config).map_err(AppError::Mistakes)?;
+    plugins.extend(setup::check_files(config).map_err(AppError::Mistakes)?.plugins);
     let mut state = GatewayState::empty();
     if let Some(source) = setup::source(config).map_err(AppError::from)? {
         let reading = source.fetch().await.map_err(AppError::from)?;

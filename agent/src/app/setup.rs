@@ -8,6 +8,9 @@ use std::time::Duration;
 use kongtap_common::budget::Budget;
 
 use super::AppError;
+use super::live::FromGateway;
+use crate::admin::access::Access;
+use crate::admin::plugin_api::dialect::Dialect;
 use crate::capture::gateways::{self, Pid, SelectError, Selector};
 use crate::capture::probes::ProbeOptions;
 use crate::capture::reader::ReaderOptions;
@@ -16,25 +19,29 @@ use crate::capture::sources::{SocketSource, SourceChoice};
 use crate::capture::tls::choice::{Places, TlsOptions};
 use crate::clock::WallClock;
 use crate::config::{
-    Config, Flavor, GatewayConfig, KonnectConfig, ProbePlacement, ProfileName, RedactBase, SecretSource,
-    SocketCapture, TlsCapture,
+    AdminDialect, Config, Flavor, GatewayConfig, KonnectConfig, ProbePlacement, ProfileName, RedactBase,
+    SecretSource, SocketCapture, TlsCapture,
 };
-use crate::conn::ConnLimits;
+use crate::conn::{ConnLimits, ReorderLimits};
 use crate::correlate::CorrelatorLimits;
 use crate::gateway::admin_api::AdminApi;
 use crate::gateway::admin_api::facts::GatewayFacts;
+use crate::gateway::declarative;
 use crate::gateway::document::{Mistake, Mistakes, Place, SourceFile};
 use crate::gateway::konnect::{self, Konnect};
 use crate::gateway::ports::PortMap;
 use crate::gateway::router::{KongVersion, RouterProfile};
+use crate::gateway::snapshot::{Snapshot, SnapshotWarning};
 use crate::gateway::source::api_client::{ApiOptions, ApiTls, Credential, SecretAt, Trust};
-use crate::gateway::source::{FileSource, GatewayState, Pace, Source, SourceError, chain, files};
-use crate::gateway::{declarative, snapshot::SnapshotWarning};
+use crate::gateway::source::{self, FileSource, GatewayState, Pace, Source, SourceError, chain, files};
 use crate::http::h1::limits::HttpLimits;
+use crate::http::h2::limits::H2Limits;
 use crate::message::Profile;
 use crate::message::redact::{RedactedNames, Redaction};
 use crate::pipeline::{Bound, Settings};
 use crate::plugin::file::EnvironmentValues;
+use crate::plugin::store::Store;
+use crate::plugin::stored::StoredPlugin;
 use crate::plugin::{PluginSet, UnboundConfig, file};
 use crate::ship::ShipLimits;
 
@@ -44,7 +51,7 @@ const API_TIMEOUT: Duration = Duration::from_secs(10);
 /// Everything that is known before capture begins.
 #[derive(Debug)]
 pub struct Setup {
-    /// The `runscope` configurations.
+    /// The `runscope` configurations of files and the environment.
     pub plugins: Vec<UnboundConfig>,
     /// Where the gateway's configuration comes from, if from anywhere.
     pub source: Option<Source>,
@@ -81,6 +88,29 @@ impl Setup {
             session: session_options(config, selector),
         })
     }
+}
+
+/// Reads the files and asks the Admin API once: everything that `run` decides by, without a gateway to watch. Without a source
+/// every route is unknown, as it is for `run`.
+///
+/// # Errors
+/// Wrong configurations, or a source that cannot be read.
+pub async fn read_once(config: &Config) -> Result<Bound, AppError> {
+    let plugins = check_files(config).map_err(AppError::Mistakes)?.plugins;
+    let Some(source) = source(config)? else {
+        return Ok(Bound::unread_behind(ports(config), &plugins));
+    };
+    let reading = source.fetch().await?;
+    let (snapshot, warnings) = Snapshot::build(reading.entities, &reading.profile);
+    for warning in reading.notes.into_iter().chain(warnings) {
+        tracing::warn!("{warning}");
+    }
+    let snapshot = snapshot.with_ports(source::ports_of(&ports(config), reading.facts.as_ref()));
+    Ok(Bound {
+        plugins: PluginSet::bind(&plugins, &snapshot),
+        snapshot: Arc::new(snapshot),
+        gateway_api_ports: gateway_api_ports(reading.facts.as_ref()),
+    })
 }
 
 /// What the files and the environment hold.
@@ -126,6 +156,60 @@ pub fn check_files(config: &Config) -> Result<Checked, Mistakes> {
         Ok(checked)
     } else {
         Err(Mistakes(mistakes))
+    }
+}
+
+/// The `runscope` configurations of files and the environment, read again.
+///
+/// # Errors
+/// Every mistake of every file.
+pub fn declared(config: &Config) -> Result<Vec<UnboundConfig>, Mistakes> {
+    let mut mistakes = Vec::new();
+    let files = read_files(&config.plugins.files, &mut mistakes);
+    if !mistakes.is_empty() {
+        return Err(Mistakes(mistakes));
+    }
+    file::read(&files, environment_values(config))
+}
+
+/// Those of a plugin store that was named: what stands at the usual place may be another agent's, or not readable.
+///
+/// # Errors
+/// Every mistake in it.
+pub fn stored(config: &Config) -> Result<Vec<UnboundConfig>, Mistakes> {
+    let Some(path) = &config.plugins.store else {
+        return Ok(Vec::new());
+    };
+    let store = Store::open(path.clone())?;
+    Ok(store.view().plugins.iter().map(StoredPlugin::unbound).collect())
+}
+
+/// The dialect of the plugin API that is asked for.
+#[must_use]
+pub const fn dialect(config: &Config) -> Option<Dialect> {
+    match config.admin.dialect {
+        AdminDialect::Auto => None,
+        AdminDialect::Old => Some(Dialect::Old),
+        AdminDialect::Current => Some(Dialect::Current),
+    }
+}
+
+/// Who may call the agent's own interface.
+#[must_use]
+pub fn access(config: &Config) -> Access {
+    match &config.admin.token {
+        Some(token) => Access::Token(token.clone()),
+        None => Access::ThisHost,
+    }
+}
+
+/// What to do with `runscope` configurations in the gateway's own.
+#[must_use]
+pub const fn from_gateway(config: &Config) -> FromGateway {
+    if config.plugins.from_gateway {
+        FromGateway::Use
+    } else {
+        FromGateway::Show
     }
 }
 
@@ -352,7 +436,15 @@ pub const fn source_choice(sockets: SocketCapture) -> SourceChoice {
 pub fn pipeline_settings(config: &Config) -> Settings {
     let http = HttpLimits {
         body_bytes: config.limits.body_bytes,
-        ..HttpLimits::default()
+        head_bytes: config.limits.message_head_bytes,
+        fields: config.limits.header_fields,
+        pipelined: config.limits.pipelined_requests,
+        h2: H2Limits {
+            streams: config.limits.http2_streams,
+            held_bytes: config.limits.connection_bytes,
+            table_bytes: config.limits.hpack_table_bytes,
+            ..H2Limits::default()
+        },
     };
     Settings {
         profile: match config.message.profile {
@@ -365,9 +457,17 @@ pub fn pipeline_settings(config: &Config) -> Settings {
         connections: ConnLimits {
             connections: config.limits.connections,
             idle_ns: config.limits.idle_seconds.saturating_mul(1_000_000_000),
+            bytes: config.limits.connection_bytes,
+            reorder: ReorderLimits {
+                records: config.limits.reorder_records,
+                bytes: config.limits.reorder_bytes,
+                age_ns: config.limits.reorder_ms.saturating_mul(1_000_000),
+            },
             http,
         },
         correlator: CorrelatorLimits {
+            upstream_legs: config.limits.held_upstream_legs,
+            waiting: config.limits.waiting_exchanges,
             grace_ns: config.limits.join_grace_ms.saturating_mul(1_000_000),
             ..CorrelatorLimits::default()
         },

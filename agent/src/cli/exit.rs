@@ -9,6 +9,12 @@ pub enum Exit {
     Ok,
     /// It failed while running.
     Failed,
+    /// The command line is wrong, which the parser mostly says by itself.
+    Usage,
+    /// `explain`: no configuration applies, so nothing would be shipped.
+    NothingApplies,
+    /// `explain`: it depends on what is not known.
+    NotKnown,
     /// The configuration is wrong.
     Configuration,
     /// There is nothing to watch, or this kernel cannot do it.
@@ -22,6 +28,9 @@ impl From<Exit> for ExitCode {
         Self::from(match exit {
             Exit::Ok => 0,
             Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::NothingApplies => 3,
+            Exit::NotKnown => 4,
             Exit::Configuration => 64,
             Exit::Unavailable => 69,
             Exit::NoPrivilege => 77,

@@ -23,6 +23,12 @@ pub struct ConnStats {
     pub holes: u64,
     /// Bytes that moved unseen.
     pub hole_bytes: u64,
+    /// Records that came after others which follow them, and were put in their place.
+    pub reordered: u64,
+    /// Records of bytes that were known already, or had been given up.
+    pub repeated: u64,
+    /// Times that a connection held more than it may, so that bodies were cut or exchanges given up.
+    pub full: u64,
     /// Connections that are HTTP/2.
     pub http2: u64,
     /// Connections that are ciphertext.
@@ -36,7 +42,7 @@ pub struct ConnStats {
 impl ConnStats {
     /// Every count with its name in `/status` and metrics.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 21] {
+    pub fn named(&self) -> [(&'static str, u64); 24] {
         [
             ("open", self.open),
             ("opened", self.opened),
@@ -47,6 +53,9 @@ impl ConnStats {
             ("expired", self.expired),
             ("holes", self.holes),
             ("hole_bytes", self.hole_bytes),
+            ("reordered", self.reordered),
+            ("repeated", self.repeated),
+            ("full", self.full),
             ("http2", self.http2),
             ("ciphertext", self.ciphertext),
             ("not_http", self.not_http),
@@ -66,6 +75,9 @@ impl ConnStats {
     pub(super) fn add(&mut self, other: &Self) {
         self.holes += other.holes;
         self.hole_bytes = self.hole_bytes.saturating_add(other.hole_bytes);
+        self.reordered += other.reordered;
+        self.repeated += other.repeated;
+        self.full += other.full;
         self.http2 += other.http2;
         self.ciphertext += other.ciphertext;
         self.not_http += other.not_http;

@@ -16,6 +16,8 @@ pub(super) struct Stream {
     next: u64,
     /// The position up to which nothing was asked for.
     skipped: u64,
+    /// Its start is not known: it begins with the first chunk that comes.
+    is_anywhere: bool,
 }
 
 /// What a parser has no use for.
@@ -41,8 +43,20 @@ pub(super) struct Piece {
 }
 
 impl Stream {
+    /// A direction of which nothing was heard so far, though it may have come far.
+    pub(super) const fn anywhere() -> Self {
+        Self {
+            next: 0,
+            skipped: 0,
+            is_anywhere: true,
+        }
+    }
+
     /// Places a chunk.
     pub(super) fn place(&mut self, chunk: &DataChunk) -> Piece {
+        if std::mem::take(&mut self.is_anywhere) {
+            self.next = chunk.pos;
+        }
         let hole_before = chunk.pos.saturating_sub(self.next);
         let known = self.next.saturating_sub(chunk.pos);
         let mut bytes = chunk.bytes.clone();
@@ -60,8 +74,22 @@ impl Stream {
         }
     }
 
+    /// The position up to which the direction is known: any, if it begins with the first chunk that comes.
+    pub(super) const fn position(&self) -> u64 {
+        if self.is_anywhere { u64::MAX } else { self.next }
+    }
+
+    /// Whether `chunk` stands for bytes that are all known.
+    pub(super) fn knows(&self, chunk: &DataChunk) -> bool {
+        let end = chunk.pos.saturating_add(chunk.len);
+        chunk.len > 0 && end <= self.next
+    }
+
     /// Places the end: how many bytes were lost before it.
     pub(super) fn place_end(&mut self, pos: u64) -> u64 {
+        if std::mem::take(&mut self.is_anywhere) {
+            self.next = pos;
+        }
         let hole = pos.saturating_sub(self.next);
         self.next = self.next.max(pos);
         hole
@@ -84,8 +112,8 @@ impl Stream {
     }
 
     /// Takes the direction up at `pos`: what was before is none of our business.
-    pub(super) const fn start_at(&mut self, pos: u64) {
-        self.next = pos;
+    pub(super) fn start_at(&mut self, pos: u64) {
+        self.next = self.next.max(pos);
     }
 }
 
@@ -99,7 +127,10 @@ mod tests {
 
     #[track_caller]
     fn check(next: u64, pos: u64, len: u64, bytes: &'static [u8], expected: (u64, &[u8], u64, u64)) {
-        let mut stream = Stream { next, skipped: 0 };
+        let mut stream = Stream {
+            next,
+            ..Stream::default()
+        };
         let piece = stream.place(&DataChunk {
             conn: ConnId {
                 tgid: 0,
@@ -146,7 +177,11 @@ mod tests {
             (WORTH, 0, Unwanted::All, Some(u64::MAX)),
             (WORTH, u64::MAX, Unwanted::All, None),
         ] {
-            let mut stream = Stream { next, skipped };
+            let mut stream = Stream {
+                next,
+                skipped,
+                ..Stream::default()
+            };
             assert_eq!(stream.skip(unwanted), expected, "{next} {skipped} {unwanted:?}");
             assert_eq!(
                 stream.skip(unwanted),

@@ -6,12 +6,15 @@ use kongtap_common::record::ConnId;
 use serde_json::Value;
 
 use crate::capture::event::KernelTime;
+use crate::http::anomaly::Anomalies;
 use crate::http::exchange::{Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response, Version};
 use crate::http::headers::Headers;
 
 const TRANSCRIPT: &str = include_str!("../../../testdata/kong-3.9.1/transcript.txt");
 const UPSTREAM_REQUESTS: &str = include_str!("../../../testdata/kong-3.9.1/upstream-requests.jsonl");
 const PLUGIN_POSTS: &str = include_str!("../../../testdata/kong-3.9.1/runscope-plugin-posts.jsonl");
+
+const SERIALIZER_POSTS: &str = include_str!("../../../testdata/kong-3.9.1/http-log-post.jsonl");
 
 /// One `###` section of the transcript.
 pub(super) struct Call {
@@ -82,6 +85,8 @@ pub(super) fn exchange(
         },
         stream: None,
         reset: None,
+        left_by: None,
+        anomalies: Anomalies::NONE,
         request,
         response,
     }
@@ -145,6 +150,13 @@ pub(super) fn recorded_upstream_legs() -> Vec<Exchange> {
 /// The bodies that the old plugin posted.
 pub(super) fn recorded_posts() -> Vec<Value> {
     records(PLUGIN_POSTS)
+        .map(|post| serde_json::from_str(&text(&post["body"])).expect("the plugin posted JSON"))
+        .collect()
+}
+
+/// What Kong's own log serializer posted.
+pub(super) fn recorded_serializer_posts() -> Vec<Value> {
+    records(SERIALIZER_POSTS)
         .map(|post| serde_json::from_str(&text(&post["body"])).expect("the plugin posted JSON"))
         .collect()
 }

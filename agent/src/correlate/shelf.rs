@@ -64,6 +64,18 @@ impl<T> Shelf<T> {
             .map(|slot| &slot.value)
     }
 
+    /// Everything, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &T)> {
+        self.slots.values().map(|slot| (&slot.key, &slot.value))
+    }
+
+    /// Whether the oldest value has been here for `age_ns`.
+    pub(super) fn is_due(&self, now: KernelTime, age_ns: u64) -> bool {
+        self.slots
+            .first_key_value()
+            .is_some_and(|(_, oldest)| now.ns_since(oldest.since) >= age_ns)
+    }
+
     pub(super) fn put(&mut self, key: Key, now: KernelTime, value: T) {
         let arrival = self.next_arrival;
         self.next_arrival += 1;

@@ -5,7 +5,7 @@ use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 use crate::capture::event::KernelTime;
 use crate::correlate::fixture::{self, exchange, headers, request, response};
 use crate::correlate::{Correlator, CorrelatorLimits, CorrelatorStats, Joined, REQUEST_ID_BYTES_MAX};
-use crate::http::exchange::{Exchange, Leg};
+use crate::http::exchange::{Exchange, Leg, Outcome};
 use crate::http::headers::Headers;
 
 const WORKER: u32 = 11;
@@ -71,7 +71,7 @@ fn apply(correlator: &mut Correlator, step: Step, at: u64) -> Vec<Joined> {
     let mut out = Vec::new();
     match step {
         Step::Offer(exchange) => correlator.offer(exchange, KernelTime(at), &mut out),
-        Step::Sweep => correlator.sweep(KernelTime(at), &mut out),
+        Step::Sweep => correlator.sweep(KernelTime(at), &[], &mut out),
         Step::Flush => correlator.flush(&mut out),
     }
     out
@@ -210,6 +210,80 @@ fn legs_meet_by_request_id() {
     );
 }
 
+#[test]
+fn every_kind_of_retry_is_one_exchange() {
+    use Step::{Flush, Offer, Sweep};
+    let answered = |serial, status| {
+        let mut leg = leg(serial, "a");
+        leg.response.as_mut().unwrap().status = status;
+        leg
+    };
+    let gone = |serial| {
+        let mut client = proxied(serial, "a", 200);
+        client.response = None;
+        client.outcome = Outcome::ResponseAbsent;
+        client
+    };
+    check(
+        "502 from the first, 200 from the second",
+        vec![
+            (0, Offer(answered(1, 502)), &[]),
+            (0, Offer(answered(2, 200)), &[]),
+            (0, Offer(proxied(10, "a", 200)), &["10<1,2"]),
+        ],
+        &[("joined", 1), ("retries", 1)],
+    );
+    check(
+        "timeouts all the way to a 504",
+        vec![
+            (0, Offer(failed_leg(1, "a")), &[]),
+            (0, Offer(failed_leg(2, "a")), &[]),
+            (0, Offer(proxied(10, "a", 504)), &["10<1,2"]),
+        ],
+        &[("joined", 1), ("retries", 1)],
+    );
+    check(
+        "no connection: there is no leg, and a 502 after the grace",
+        vec![(0, Offer(proxied(10, "a", 502)), &[]), (100, Sweep, &["10<"])],
+        &[("grace_expired", 1)],
+    );
+    let mut steps: Vec<(u64, Step, &[&str])> = Vec::new();
+    for serial in 1..=3 {
+        steps.push((0, Offer(failed_leg(serial, "a")), &[]));
+    }
+    steps.push((0, Offer(leg(4, "a")), &[]));
+    steps.push((0, Offer(proxied(10, "a", 200)), &["10<1,2,3,4"]));
+    check("as many as are held", steps, &[("joined", 1), ("retries", 3)]);
+    check(
+        "the client was gone during the retry, and there is no answer to name an id: nothing says for whom the legs were",
+        vec![
+            (0, Offer(failed_leg(11, "a")), &[]),
+            (0, Offer(failed_leg(12, "a")), &[]),
+            (20, Offer(gone(10)), &[]),
+            (120, Sweep, &["10<"]),
+            (120, Flush, &["orphan 11", "orphan 12"]),
+        ],
+        &[("left_apart", 1), ("without_request_id", 1), ("orphans", 2)],
+    );
+}
+
+#[test]
+fn more_attempts_than_ten_are_one_exchange() {
+    let mut correlator = Correlator::new(CorrelatorLimits::default());
+    let mut out = Vec::new();
+    for serial in 1..=30 {
+        correlator.offer(failed_leg(serial, "a"), KernelTime(serial), &mut out);
+    }
+    correlator.offer(leg(31, "a"), KernelTime(31), &mut out);
+    correlator.offer(proxied(100, "a", 200), KernelTime(32), &mut out);
+    let [Joined::Exchange(joined)] = &out[..] else {
+        panic!("{out:?}");
+    };
+    assert_eq!(joined.upstream.len(), 31);
+    assert_eq!(serial(joined.upstream.last().unwrap()), 31);
+    assert_eq!(correlator.stats().retries, 30);
+}
+
 fn latency_only(serial: u64, id: &str) -> Exchange {
     let got = response(200, with_id(id, &[("X-Kong-Upstream-Latency", "1")]), serial);
     exchange(Leg::Downstream, WORKER, serial, None, Some(got))
@@ -241,8 +315,8 @@ fn an_id_that_comes_twice_neither_steals_nor_shares() {
 }
 
 #[test]
-fn without_an_id_nothing_is_held() {
-    use Step::Offer;
+fn without_an_id_only_what_may_be_joined_otherwise_is_held() {
+    use Step::{Offer, Sweep};
     let long = "f".repeat(REQUEST_ID_BYTES_MAX + 1);
     let longest = "f".repeat(REQUEST_ID_BYTES_MAX);
     let bare = |leg: Leg, serial: u64| exchange(leg, WORKER, serial, None, None);
@@ -259,10 +333,11 @@ fn without_an_id_nothing_is_held() {
         vec![
             (0, Offer(leg(1, "")), &["orphan 1"]),
             (0, Offer(leg(2, &long)), &["orphan 2"]),
-            (0, Offer(proxied(10, "", 200)), &["10<"]),
-            (0, Offer(proxied(20, &long, 200)), &["20<"]),
+            (0, Offer(proxied(10, "", 200)), &[]),
+            (0, Offer(proxied(20, &long, 200)), &[]),
             (0, Offer(leg(3, &longest)), &[]),
             (0, Offer(proxied(30, &longest, 200)), &["30<3"]),
+            (100, Sweep, &["10<", "20<"]),
         ],
         &[("joined", 1), ("without_request_id", 2), ("orphans", 2)],
     );
@@ -332,7 +407,7 @@ fn the_recorded_gateway_is_joined() {
         for exchange in offered {
             correlator.offer(exchange, KernelTime(1), &mut out);
         }
-        correlator.sweep(KernelTime(1).plus_ns(500_000_000), &mut out);
+        correlator.sweep(KernelTime(1).plus_ns(500_000_000), &[], &mut out);
         let stats = correlator.stats();
         // 52 calls: seven refused by Kong, one to a port where nothing listens, one that took seven attempts.
         assert_eq!(figure(&stats, "joined"), 44, "legs first: {legs_first}");
@@ -468,8 +543,8 @@ proptest! {
             let gone = u64::try_from(left.len()).expect("a small number");
             assert_eq!(clients + legs, gone, "each figure counts what left");
             assert_eq!(gone + held, offered, "nothing is lost");
-            assert!(stats.upstream_held <= u64::try_from(limits.upstream_legs).expect("a small number"));
-            assert!(stats.waiting <= u64::try_from(limits.waiting).expect("a small number"));
+            assert!(stats.upstream_held <= 2 * u64::try_from(limits.upstream_legs).expect("a small number"));
+            assert!(stats.waiting <= 2 * u64::try_from(limits.waiting).expect("a small number"));
         }
         assert_eq!(left, (1..=offered).collect());
     }

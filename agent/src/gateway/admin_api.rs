@@ -1,8 +1,8 @@
 //! The gateway's entities and facts from its Admin API, of any version from 0.13 on.
 //!
-//! In: an [`ApiClient`] and perhaps workspaces. Out: a [`Reading`] of all pages of services, routes, consumers and plugins, and
-//! [`GatewayFacts`]. The form of the pages and entities follows the version that `GET /` tells. Deliberately absent: writing, and
-//! credentials of consumers.
+//! In: an [`ApiClient`] and perhaps workspaces. Out: a [`Reading`] of all pages of services, routes, consumers and plugins, of the
+//! credentials that plugins ask for, and [`GatewayFacts`]. The form of the pages and entities follows the version that `GET /`
+//! tells. Deliberately absent: writing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,10 +11,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::gateway::admin_api::facts::GatewayFacts;
-use crate::gateway::collections::{Collection, Gathered, mark_of};
+use crate::gateway::collections::{Collection, Gathered, Listed, credentials, mark_of};
 use crate::gateway::declarative;
 use crate::gateway::document::SourceFile;
-use crate::gateway::forms::RegexMark;
 use crate::gateway::router::{KongVersion, RouterProfile};
 use crate::gateway::snapshot::SnapshotWarning;
 use crate::gateway::source::api_client::{Allowance, ApiClient, ApiOptions};
@@ -112,29 +111,22 @@ impl AdminApi {
             client_address: facts.client_address,
             ..RouterProfile::of(version, facts.router_flavor.as_deref())
         };
-        let (workspaces, notes) = self.workspaces(&facts).await?;
-        let mut gathered = Gathered::new(&self.client.shown(&[]), mark_of(version));
-        let lists = self.lists(version, &workspaces, &mut gathered).await;
-        let is_refused = matches!(
-            &lists,
-            Err(SourceError::Status {
-                status: 403..=405,
-                ..
-            })
-        );
-        if is_refused && facts.database.as_deref() == Some("off") {
+        let (workspaces, mut notes) = self.workspaces(&facts).await?;
+        let listed = match self.lists(version, &workspaces).await {
             // Whoever lets a proxy in front pass only this still tells everything by it.
-            gathered = self.whole(mark_of(version)).await?;
-        } else {
-            lists?;
-        }
+            Err(SourceError::Status {
+                status: 403..=405, ..
+            }) if facts.database.as_deref() == Some("off") => self.whole().await?,
+            listed => listed?,
+        };
+        notes.extend(listed.notes);
         Ok(Reading {
-            entities: gathered.entities,
+            entities: listed.entities,
             profile,
             notes,
             fingerprint: Fingerprint {
                 cheap: facts.configuration_hash.clone(),
-                contents: gathered.contents,
+                contents: listed.contents,
             },
             facts: Some(facts),
         })
@@ -144,38 +136,52 @@ impl AdminApi {
         &self,
         version: Option<KongVersion>,
         workspaces: &[Option<String>],
-        gathered: &mut Gathered,
-    ) -> Result<(), SourceError> {
+    ) -> Result<Listed, SourceError> {
+        let mut gathered = Gathered::new(&self.client.shown(&[]), mark_of(version));
         let mut allowance = Allowance::default();
+        let within = |workspace: &Option<String>| workspace.as_deref().and_then(workspace::of_name);
         for collection in Collection::all(version) {
             gathered.begin();
             for workspace in workspaces {
                 let mut path: Vec<_> = workspace.iter().map(String::as_str).collect();
                 path.push(collection.path());
-                let within = workspace.as_deref().and_then(workspace::of_name);
+                let within = within(workspace);
                 let take = |items| gathered.page(*collection, within.as_ref(), items);
                 self.client.pages(&path, &mut allowance, take).await?;
             }
         }
-        Ok(())
+        for workspace in workspaces {
+            let base: Vec<_> = workspace.iter().map(String::as_str).collect();
+            let within = within(workspace);
+            credentials::read(
+                &self.client,
+                &base,
+                within.as_ref(),
+                &mut gathered,
+                &mut allowance,
+            )
+            .await;
+        }
+        Ok(gathered.finish())
     }
 
     /// The configuration of a DB-less gateway as one file: `GET /config`.
-    async fn whole(&self, mark: RegexMark) -> Result<Gathered, SourceError> {
+    async fn whole(&self) -> Result<Listed, SourceError> {
         let (answer, _) = self.client.get(&["config"], &[]).await?;
         let url = self.client.shown(&["config"]);
         let Some(Value::String(text)) = answer.get("config") else {
             let what = "the answer has no text `config`".to_owned();
             return Err(SourceError::Malformed { url, what });
         };
-        let mut gathered = Gathered::new(&url, mark);
-        gathered.contents = Uuid::new_v5(&Uuid::nil(), text.as_bytes());
         let file = SourceFile {
             name: Arc::from(url.as_str()),
             bytes: text.clone().into_bytes(),
         };
-        gathered.entities = declarative::read(&[file]).map_err(SourceError::Mistakes)?;
-        Ok(gathered)
+        Ok(Listed {
+            entities: declarative::read(&[file]).map_err(SourceError::Mistakes)?,
+            notes: Vec::new(),
+            contents: Uuid::new_v5(&Uuid::nil(), text.as_bytes()),
+        })
     }
 
     /// Which workspaces to read; `None` is the address as it is.

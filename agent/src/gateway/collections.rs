@@ -2,7 +2,7 @@
 //!
 //! In: pages of JSON objects. Out: [`Entities`], and a hash of all that was read. A page is turned into entities at once, so that no
 //! more than one is held as JSON. References are ids; one whose entity is missing (it was removed between two pages) stays as it
-//! is. Deliberately absent: asking for the pages.
+//! is. Deliberately absent: asking for the pages (but for those of `credentials`, which depend on the plugins).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,11 +10,15 @@ use std::sync::Arc;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::gateway::entities::{Entities, Reference};
+use crate::gateway::credentials::forms::CredentialForms;
+use crate::gateway::entities::{Credential, Entities, Reference};
 use crate::gateway::fields::{Fields, Report};
 use crate::gateway::forms::{self, RegexMark};
 use crate::gateway::router::KongVersion;
+use crate::gateway::snapshot::SnapshotWarning;
 use crate::gateway::source::SourceError;
+
+pub mod credentials;
 
 /// A list of entities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,15 +77,26 @@ pub fn mark_of(version: Option<KongVersion>) -> RegexMark {
     }
 }
 
+/// What lists hold.
+#[derive(Debug)]
+pub struct Listed {
+    /// The entities.
+    pub entities: Entities,
+    /// What of the gateway's configuration could not be read.
+    pub notes: Vec<SnapshotWarning>,
+    /// A hash of every object, in the order in which they came.
+    pub contents: Uuid,
+}
+
 /// What was read so far.
 #[derive(Debug)]
 pub struct Gathered {
-    /// The entities.
-    pub entities: Entities,
-    /// A hash of every object, in the order in which they came.
-    pub contents: Uuid,
+    entities: Entities,
+    notes: Vec<SnapshotWarning>,
+    contents: Uuid,
     mark: RegexMark,
     report: Report,
+    credentials: CredentialForms,
     /// A page may repeat what the one before had; older workspaces share entities.
     seen: HashSet<(Collection, Arc<str>)>,
     /// How many came of the list that is being read.
@@ -94,9 +109,11 @@ impl Gathered {
     pub fn new(origin: &str, mark: RegexMark) -> Self {
         Self {
             entities: Entities::default(),
+            notes: Vec::new(),
             contents: Uuid::nil(),
             mark,
             report: Report::new(origin),
+            credentials: CredentialForms::default(),
             seen: HashSet::new(),
             index: 0,
         }
@@ -118,8 +135,7 @@ impl Gathered {
         items: Vec<Value>,
     ) -> Result<(), SourceError> {
         for item in items {
-            let bytes = serde_json::to_vec(&item).unwrap_or_default();
-            self.contents = Uuid::new_v5(&self.contents, &bytes);
+            self.digest(&item);
             let path = format!("{}[{}]", collection.path(), self.index);
             self.index = self.index.saturating_add(1);
             if let Some(fields) = Fields::of(&item, path, &mut self.report) {
@@ -135,11 +151,32 @@ impl Gathered {
         })
     }
 
+    /// All that was read.
+    #[must_use]
+    pub fn finish(self) -> Listed {
+        let mut entities = self.entities;
+        let credentials = self.credentials.finish().into_iter().map(|form| Credential {
+            kind: form.kind,
+            identity: form.identity,
+            consumer_id: id_of(&form.consumer),
+            workspace: form.workspace,
+        });
+        entities.credentials = credentials.collect();
+        Listed {
+            entities,
+            notes: self.notes,
+            contents: self.contents,
+        }
+    }
+
+    fn digest(&mut self, item: &Value) {
+        let bytes = serde_json::to_vec(item).unwrap_or_default();
+        self.contents = Uuid::new_v5(&self.contents, &bytes);
+    }
+
     fn entity(&mut self, collection: Collection, workspace: Option<&Arc<str>>, fields: &Fields<'_>) {
         let report = &mut self.report;
-        let id = |reference: Option<Reference>| {
-            reference.map(|reference| reference.text().to_ascii_lowercase().into())
-        };
+        let id = |reference: Option<Reference>| reference.as_ref().map(id_of);
         let entities = &mut self.entities;
         let seen = &mut self.seen;
         let mut is_new = |id: &Arc<str>| seen.insert((collection, Arc::clone(id)));
@@ -184,4 +221,8 @@ impl Gathered {
             }
         }
     }
+}
+
+fn id_of(reference: &Reference) -> Arc<str> {
+    reference.text().to_ascii_lowercase().into()
 }

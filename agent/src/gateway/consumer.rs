@@ -1,18 +1,26 @@
 //! Who a request was authenticated as.
 //!
-//! In: the upstream leg's `X-Consumer-*` headers, the client leg's own, and what is in force on the route. Out: a
-//! [`ConsumerMatch`]. The headers are trusted where an auth plugin is in force (Kong then overwrites what the client
-//! sent) or where they differ from the client's own; a client can forge all of them elsewhere. Deliberately absent:
-//! finding a Consumer by credential.
+//! In: the upstream leg's `X-Consumer-*` headers, the client leg's own, its credentials, and what is in force on the route. Out: a
+//! [`ConsumerMatch`] that says how it was known. The headers are trusted where an auth plugin is in force (Kong then overwrites what
+//! the client sent) or where they differ from the client's own; a client can forge all of them elsewhere. Where there is no
+//! upstream leg, or a plugin takes the headers away, credentials are looked up (`chain`), if the gateway let them pass
+//! (`passage`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::correlate::JoinedExchange;
 use crate::gateway::credentials::RouteAuth;
-use crate::gateway::entities::{Consumer, Reference};
-use crate::gateway::snapshot::ConsumerMatch;
+use crate::gateway::credentials::store::Store;
+use crate::gateway::entities::{Consumer, Credential, CredentialKind, Reference};
+use crate::gateway::snapshot::{ConsumerMatch, KnownBy};
 use crate::http::exchange::Request;
+
+pub mod chain;
+mod passage;
+
+use self::chain::Outcome;
+use self::passage::{Passage, passage};
 
 const HEADERS: [&str; 3] = ["x-consumer-id", "x-consumer-username", "x-consumer-custom-id"];
 
@@ -22,13 +30,18 @@ pub struct Directory {
     by_id: HashMap<Arc<str>, Arc<Consumer>>,
     by_username: HashMap<Arc<str>, Arc<Consumer>>,
     by_custom_id: HashMap<Arc<str>, Arc<Consumer>>,
+    credentials: Store,
 }
 
 /// What a request says of its consumer: id, user name, custom id.
 type Claims<'a> = [Option<&'a [u8]>; 3];
 
 impl Directory {
-    pub(in crate::gateway) fn of(consumers: Vec<Consumer>) -> Self {
+    pub(in crate::gateway) fn of(
+        consumers: Vec<Consumer>,
+        credentials: Vec<Credential>,
+        unread: BTreeSet<CredentialKind>,
+    ) -> Self {
         let mut directory = Self::default();
         for consumer in consumers.into_iter().map(Arc::new) {
             if let Some(name) = &consumer.username {
@@ -43,6 +56,7 @@ impl Directory {
             }
             directory.by_id.insert(Arc::clone(&consumer.id), consumer);
         }
+        directory.credentials = Store::of(credentials, unread, |id| directory.by_id.get(id));
         directory
     }
 
@@ -68,25 +82,57 @@ impl Directory {
         let none = RouteAuth::default();
         let auth = auth.unwrap_or(&none);
         let Some(upstream) = upstream_request(joined) else {
-            return without_upstream(joined, auth);
+            return self.by_credentials(joined, auth);
         };
         let claims = claims_of(upstream);
-        let is_the_clients = joined.client.request.as_ref().map(claims_of) == Some(claims);
         if claims == [None; 3] {
+            // Every Consumer has an id, which an auth plugin passes on.
             return if auth.authenticates && auth.hides_consumer {
-                ConsumerMatch::Unknown
+                self.by_credentials(joined, auth)
             } else {
                 ConsumerMatch::Nobody
             };
         }
-        // Auth plugins may be told to let preflight requests pass unseen, headers and all.
-        let may_be_skipped = &*upstream.method == b"OPTIONS";
+        let is_the_clients = joined.client.request.as_ref().map(claims_of) == Some(claims);
+        let was_asked = &*upstream.method != b"OPTIONS" || !auth.chain.iter().any(|it| it.skips_preflight);
         match (is_the_clients, auth.authenticates) {
             (false, _) => self.claimed(claims),
             (true, false) => ConsumerMatch::Nobody,
-            (true, true) if may_be_skipped => ConsumerMatch::Unknown,
-            (true, true) => self.claimed(claims),
+            (true, true) if was_asked => self.claimed(claims),
+            // Whoever was not asked did not overwrite anything either.
+            (true, true) if auth.chain.iter().all(|it| it.skips_preflight) => ConsumerMatch::Nobody,
+            (true, true) => ConsumerMatch::Unknown,
         }
+    }
+
+    /// Who the credentials name, if the gateway let them pass.
+    fn by_credentials(&self, joined: &JoinedExchange, auth: &RouteAuth) -> ConsumerMatch {
+        if !auth.authenticates {
+            return ConsumerMatch::Nobody;
+        }
+        let Some(request) = &joined.client.request else {
+            return ConsumerMatch::Unknown;
+        };
+        match passage(joined, auth) {
+            Passage::Unclear => ConsumerMatch::Unknown,
+            Passage::Before => ConsumerMatch::Nobody,
+            // Of several plugins the first may have found somebody before the next refused: Kong forgets nobody then.
+            Passage::Refused if auth.chain.len() > 1 && self.judge(auth, request).found_somebody() => {
+                ConsumerMatch::Unknown
+            }
+            Passage::Refused => ConsumerMatch::Nobody,
+            Passage::Passed => match self.judge(auth, request).outcome {
+                Outcome::Consumer(consumer, by) => ConsumerMatch::Known(consumer, by),
+                Outcome::Nobody => ConsumerMatch::Nobody,
+                // The gateway let in what this configuration would not: it is not the gateway's, or not its newest.
+                Outcome::Refused(_) | Outcome::Unclear => ConsumerMatch::Unknown,
+            },
+        }
+    }
+
+    /// How many credentials are known.
+    pub(in crate::gateway) fn credentials(&self) -> usize {
+        self.credentials.len()
     }
 
     /// The consumer of an exchange whose route is not known: only what the client cannot have sent counts.
@@ -118,7 +164,7 @@ impl Directory {
             claim.is_none_or(|claim| own.as_deref() == Some(claim))
         };
         if id_agrees && agrees(username, &found.username) && agrees(custom_id, &found.custom_id) {
-            ConsumerMatch::Known(Arc::clone(found))
+            ConsumerMatch::Known(Arc::clone(found), KnownBy::UpstreamHeaders)
         } else {
             ConsumerMatch::Unknown
         }
@@ -138,21 +184,4 @@ fn claims_of(request: &Request) -> Claims<'_> {
             .map(|value| &**value)
             .filter(|value| !value.is_empty())
     })
-}
-
-/// Kong answered by itself, or the upstream leg was not seen.
-fn without_upstream(joined: &JoinedExchange, auth: &RouteAuth) -> ConsumerMatch {
-    if !auth.authenticates {
-        return ConsumerMatch::Nobody;
-    }
-    let Some(response) = &joined.client.response else {
-        return ConsumerMatch::Unknown;
-    };
-    let is_kongs_own = !response.headers.contains("x-kong-upstream-latency");
-    match response.status {
-        401 if is_kongs_own => ConsumerMatch::Nobody,
-        // Access lists and the like refuse consumers that are known; old auth plugins refuse strangers with the same status.
-        403 if is_kongs_own && !auth.may_refuse => ConsumerMatch::Nobody,
-        _ => ConsumerMatch::Unknown,
-    }
 }

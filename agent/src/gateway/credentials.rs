@@ -1,15 +1,21 @@
 //! Which auth plugins are in force where, and where they read credentials from.
 //!
-//! In: the gateway's plugins. Out: for each route whether it authenticates, and the [`CredentialPlace`]s that redaction hides by
-//! default. Rules: the schemas of K@3.9 kong/plugins/*/schema.lua. Deliberately absent: credentials themselves.
+//! In: the gateway's plugins. Out: for each route whether and how it authenticates, and the [`CredentialPlace`]s that redaction
+//! hides by default. Rules: the schemas of K@3.9 kong/plugins/*/schema.lua. Whose a credential is says `store`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::gateway::credentials::authenticator::Authenticator;
 use crate::gateway::entities::{Plugin, Route};
 use crate::gateway::snapshot::{CredentialPlace, in_force};
+
+pub mod authenticator;
+pub mod forms;
+mod presented;
+pub mod store;
 
 /// Kong's plugins that find a Consumer.
 const AUTH_PLUGINS: [&str; 16] = [
@@ -31,7 +37,7 @@ const AUTH_PLUGINS: [&str; 16] = [
     "vault-auth",
 ];
 
-/// Other plugins that may answer 403, to a consumer that is known.
+/// Other plugins that may answer 401 or 403, some of them to a consumer that is known.
 const REFUSING_PLUGINS: [&str; 8] = [
     "acl",
     "bot-detection",
@@ -43,6 +49,9 @@ const REFUSING_PLUGINS: [&str; 8] = [
     "route-by-header",
 ];
 
+/// Plugins that answer before authentication, with any status.
+const EARLY_PLUGINS: [&str; 4] = ["acme", "cors", "degraphql", "pre-function"];
+
 /// Plugins that can take headers away from the upstream's request.
 const TRANSFORMERS: [&str; 2] = ["request-transformer", "request-transformer-advanced"];
 
@@ -51,12 +60,18 @@ const TRANSFORMERS: [&str; 2] = ["request-transformer", "request-transformer-adv
 pub struct RouteAuth {
     /// Whether an auth plugin is.
     pub authenticates: bool,
-    /// Whether a plugin is that may refuse a known consumer with 403.
+    /// Whether a plugin is that may refuse a known consumer with 401 or 403.
     pub may_refuse: bool,
+    /// Whether `acl` is, which says so when it refuses.
+    pub has_acl: bool,
+    /// Whether a plugin is that may answer before anybody is authenticated.
+    pub answers_before: bool,
     /// Whether a transformer is that takes `X-Consumer-*` away.
     pub hides_consumer: bool,
     /// Where credentials stand.
     pub credentials: Arc<[CredentialPlace]>,
+    /// The auth plugins, the first to run first.
+    pub chain: Arc<[Authenticator]>,
 }
 
 /// The plugins that matter here, by name.
@@ -77,9 +92,14 @@ impl<'a> Plans<'a> {
         let mut by_name: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for plugin in plugins {
             let name = plugin.name.as_str();
-            let matters = [&AUTH_PLUGINS[..], &REFUSING_PLUGINS, &TRANSFORMERS]
-                .iter()
-                .any(|names| names.contains(&name));
+            let matters = [
+                &AUTH_PLUGINS[..],
+                &REFUSING_PLUGINS,
+                &EARLY_PLUGINS,
+                &TRANSFORMERS,
+            ]
+            .iter()
+            .any(|names| names.contains(&name));
             if matters && speaks_http(&plugin.protocols) {
                 by_name.entry(name).or_default().push(plugin);
             }
@@ -92,15 +112,21 @@ impl<'a> Plans<'a> {
     pub fn on(&self, route: &Route) -> RouteAuth {
         let mut auth = RouteAuth::default();
         let mut places = BTreeSet::new();
+        let mut chain = Vec::new();
         for (name, plugins) in &self.by_name {
             let Some(plugin) = in_force(plugins, Some(route)) else {
                 continue;
             };
             auth.authenticates |= AUTH_PLUGINS.contains(name);
             auth.may_refuse |= REFUSING_PLUGINS.contains(name);
+            auth.has_acl |= *name == "acl";
+            auth.answers_before |= EARLY_PLUGINS.contains(name);
+            chain.extend(Authenticator::of(plugin));
             auth.hides_consumer |= TRANSFORMERS.contains(name) && removes_consumer_headers(&plugin.config);
             places.extend(places_of(name, &plugin.config));
         }
+        chain.sort_by_key(Authenticator::place);
+        auth.chain = chain.into();
         auth.credentials = places.into_iter().collect();
         auth
     }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::gateway::credentials::forms::CredentialForms;
 use crate::gateway::document::{self, Mistakes, SourceFile};
-use crate::gateway::entities::{Entities, Reference};
+use crate::gateway::entities::{Credential, Entities, Reference};
 use crate::gateway::fields::{Fields, Report, kind};
 use crate::gateway::forms::{self, PluginForm, RegexMark, RouteForm};
 use crate::gateway::ids;
@@ -99,6 +100,7 @@ struct Gathered {
     notes: Vec<SnapshotWarning>,
     routes: Vec<(RouteForm, Origin)>,
     plugins: Vec<(PluginForm, Origin)>,
+    credentials: CredentialForms,
     known: HashMap<Known, Arc<str>>,
     /// Of the file that is being read.
     workspace: Option<Arc<str>>,
@@ -135,6 +137,7 @@ impl Gathered {
         };
         let mark = format(&root, report);
         self.workspace = root.string("_workspace", report).and_then(workspace::of_name);
+        self.credentials.workspace.clone_from(&self.workspace);
         for fields in root.objects("services", report) {
             let mut service = forms::service(&fields, report);
             service.id = self.id_in_workspace("services", service.id, &fields);
@@ -152,7 +155,9 @@ impl Gathered {
             self.unique("consumers", &id, consumer.username.as_ref(), &fields, report);
             self.entities.consumers.push(consumer);
             self.plugins(&fields, Parent::Consumer(&id), report);
+            self.credentials.lists(&fields, Some(&id), report);
         }
+        self.credentials.lists(&root, None, report);
         self.plugins(&root, Parent::None, report);
     }
 
@@ -250,6 +255,20 @@ impl Gathered {
             plugin.scope.consumer_id = wanted.find(form.consumer.as_ref(), "consumers", "consumer");
             entities.plugins.push(plugin);
         }
+        for form in self.credentials.finish() {
+            if deck::is_unset(form.identity.expose()) {
+                entities.unread_credentials.insert(form.kind);
+                continue;
+            }
+            // A credential of a consumer that another tool keeps is none of this file's mistakes.
+            let owner = find(&self.known, form.workspace.as_ref(), "consumers", &form.consumer);
+            entities.credentials.extend(owner.map(|consumer_id| Credential {
+                kind: form.kind,
+                identity: form.identity,
+                consumer_id,
+                workspace: form.workspace,
+            }));
+        }
         let notes = self.notes;
         (Declared { entities, notes }, mistakes)
     }
@@ -272,19 +291,9 @@ struct Wanted<'a>(
 impl Wanted<'_> {
     fn find(&mut self, reference: Option<&Reference>, kind: &'static str, field: &str) -> Option<Arc<str>> {
         let reference = reference?;
-        let text: Arc<str> = Arc::from(reference.text());
-        let known = |by: By| {
-            let workspace = self.0.workspace.clone();
-            self.1.get(&Known { kind, workspace, by }).cloned()
-        };
-        let by_id = || known(By::Id(Arc::from(text.to_ascii_lowercase())));
-        let by_name = || known(By::Name(Arc::clone(&text)));
-        let found = match reference {
-            Reference::Id(_) => by_id(),
-            Reference::Name(_) => by_name(),
-            Reference::Any(_) => by_id().or_else(by_name),
-        };
+        let found = find(self.1, self.0.workspace.as_ref(), kind, reference);
         if found.is_none() {
+            let text = reference.text();
             self.2.push(document::Mistake {
                 origin: Arc::clone(&self.0.file),
                 place: document::Place::Path(format!("{}.{field}", self.0.path)),
@@ -292,6 +301,27 @@ impl Wanted<'_> {
             });
         }
         found
+    }
+}
+
+/// The id of what a reference of a workspace names.
+fn find(
+    known: &HashMap<Known, Arc<str>>,
+    workspace: Option<&Arc<str>>,
+    kind: &'static str,
+    reference: &Reference,
+) -> Option<Arc<str>> {
+    let get = |by: By| {
+        let workspace = workspace.cloned();
+        known.get(&Known { kind, workspace, by }).cloned()
+    };
+    let text = reference.text();
+    let by_id = || get(By::Id(Arc::from(text.to_ascii_lowercase())));
+    let by_name = || get(By::Name(Arc::from(text)));
+    match reference {
+        Reference::Id(_) => by_id(),
+        Reference::Name(_) => by_name(),
+        Reference::Any(_) => by_id().or_else(by_name),
     }
 }
 

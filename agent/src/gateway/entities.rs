@@ -1,8 +1,10 @@
 //! Kong's entities as far as kongtap needs them, whatever source they came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+
+use crate::telemetry::secret::Secret;
 
 /// A Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -168,6 +170,37 @@ pub struct Consumer {
     pub custom_id: Option<Arc<str>>,
 }
 
+/// What a Consumer authenticates with, as far as it tells who that is. The text is a secret for some kinds; a
+/// [`crate::gateway::snapshot::Snapshot`] keeps a keyed hash of it only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// What it is.
+    pub kind: CredentialKind,
+    /// What a request shows: the key, the user name, the issuer, the token.
+    pub identity: Secret,
+    /// Whose it is: the Consumer's id.
+    pub consumer_id: Arc<str>,
+    /// Its workspace, outside of which it is nobody's; `None` for the default one.
+    pub workspace: Option<Arc<str>>,
+}
+
+/// What a credential is, by the plugin that asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CredentialKind {
+    /// A key of `key-auth`.
+    Key,
+    /// A key of `key-auth-enc`.
+    EncryptedKey,
+    /// A user name of `basic-auth`.
+    Basic,
+    /// An issuer of `jwt`.
+    Jwt,
+    /// A user name of `hmac-auth`.
+    Hmac,
+    /// An access token of `oauth2`.
+    Token,
+}
+
 /// The scope of a plugin configuration: ids of the entities it is bound to, all of which must be the exchange's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Scope {
@@ -253,4 +286,8 @@ pub struct Entities {
     pub consumers: Vec<Consumer>,
     /// Plugins, `runscope` ones included.
     pub plugins: Vec<Plugin>,
+    /// Credentials of consumers.
+    pub credentials: Vec<Credential>,
+    /// Kinds of credentials that could not be read, or not all of them: one that is not listed may exist.
+    pub unread_credentials: BTreeSet<CredentialKind>,
 }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::gateway::collections::{Collection, Gathered};
+use crate::gateway::collections::{Collection, Gathered, credentials};
 use crate::gateway::forms::RegexMark;
 use crate::gateway::router::RouterProfile;
 use crate::gateway::source::api_client::{Allowance, ApiClient, ApiOptions};
@@ -68,26 +68,23 @@ impl Konnect {
         // A control plane writes regular expressions as Kong 3 does.
         let mut gathered = Gathered::new(&self.client.to_string(), RegexMark::Tilde);
         let mut allowance = Allowance::default();
+        let base = ["v2", "control-planes", &self.control_plane_id, "core-entities"];
         for collection in COLLECTIONS {
             gathered.begin();
-            let path = [
-                "v2",
-                "control-planes",
-                &self.control_plane_id,
-                "core-entities",
-                collection.path(),
-            ];
+            let path = [&base[..], &[collection.path()]].concat();
             let take = |items| gathered.page(collection, None, items);
             self.client.pages(&path, &mut allowance, take).await?;
         }
+        credentials::read(&self.client, &base, None, &mut gathered, &mut allowance).await;
+        let listed = gathered.finish();
         Ok(Reading {
-            entities: gathered.entities,
+            entities: listed.entities,
             profile: self.profile,
-            notes: Vec::new(),
+            notes: listed.notes,
             facts: None,
             fingerprint: Fingerprint {
                 cheap: None,
-                contents: gathered.contents,
+                contents: listed.contents,
             },
         })
     }

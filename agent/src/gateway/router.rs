@@ -10,6 +10,7 @@ use crate::gateway::entities::{Route, Service};
 use crate::gateway::snapshot::{RouteMatch, SnapshotWarning, UnknownRoute};
 
 mod atc;
+mod considered;
 mod path;
 mod profile;
 mod request;
@@ -20,6 +21,7 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
+pub use considered::{Considered, Criterion, Fit};
 pub use path::normalise;
 pub use profile::{ClientAddress, KongVersion, RouterFlavor, RouterProfile};
 pub use request::{RequestFacts, ServerName};
@@ -129,6 +131,12 @@ impl Router {
             (Found::Nothing, Some(apis)) => apis.find(&prepared),
             (found, _) => found,
         }
+    }
+
+    /// The rules by which it was built.
+    #[must_use]
+    pub const fn profile(&self) -> &RouterProfile {
+        &self.profile
     }
 
     /// The path that a matched request has on the upstream leg, without its query and as normalised: bytes that the

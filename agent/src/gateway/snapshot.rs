@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use crate::correlate::JoinedExchange;
 use crate::gateway::consumer;
+use crate::gateway::consumer::chain::Judgement;
 use crate::gateway::credentials::{self, RouteAuth};
 use crate::gateway::entities::{Consumer, Entities, Plugin, Reference, Route, Scope, Service};
 use crate::gateway::ports::PortMap;
 use crate::gateway::router::{Found, Refusal, RequestFacts, Router, RouterProfile};
-use crate::http::exchange::HeadState;
+use crate::http::exchange::{HeadState, Request};
 
 mod evidence;
 mod told;
@@ -68,11 +69,25 @@ pub enum UnknownRoute {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConsumerMatch {
     /// This Consumer of the configuration.
-    Known(Arc<Consumer>),
+    Known(Arc<Consumer>, KnownBy),
     /// Nobody: no auth plugin, or it let nobody through.
     Nobody,
     /// It cannot be said (auth is in force, and the upstream leg was not seen or names somebody not in the configuration).
     Unknown,
+}
+
+/// How a Consumer was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KnownBy {
+    /// The gateway named it in the upstream leg's `X-Consumer-*` headers.
+    UpstreamHeaders,
+    /// By a credential of the request that the gateway accepted: the configuration says whose it is.
+    Credentials,
+    /// By what a token says of itself; the gateway verified its signature, kongtap did not.
+    TokenUnverified,
+    /// The request showed no good credential, and the plugin's `anonymous` names this Consumer.
+    Anonymous,
 }
 
 /// A place that carries a credential which Kong itself consumes.
@@ -168,7 +183,11 @@ impl Snapshot {
             routes_by_name: routes.iter().filter_map(route_by_name).collect(),
             services: services.into_iter().map(|it| (Arc::clone(&it.id), it)).collect(),
             routes: routes.into_iter().map(|it| (Arc::clone(&it.id), it)).collect(),
-            consumers: consumer::Directory::of(entities.consumers),
+            consumers: consumer::Directory::of(
+                entities.consumers,
+                entities.credentials,
+                entities.unread_credentials,
+            ),
             auth,
             all_credentials: plans.everywhere(),
             global_credentials: plans.global(),
@@ -295,6 +314,20 @@ impl Snapshot {
     #[must_use]
     pub fn consumer(&self, reference: &Reference) -> Option<&Arc<Consumer>> {
         self.consumers.named(reference)
+    }
+
+    /// What the auth plugins in force on `route` make of a request, for explaining a decision.
+    #[must_use]
+    pub fn judge(&self, route: &Route, request: &Request) -> Judgement {
+        let none = RouteAuth::default();
+        let auth = self.auth.get(&route.id).unwrap_or(&none);
+        self.consumers.judge(auth, request)
+    }
+
+    /// How many credentials of consumers are known.
+    #[must_use]
+    pub fn credentials(&self) -> usize {
+        self.consumers.credentials()
     }
 
     /// The gateway's plugins, those called `runscope` included.

@@ -16,6 +16,8 @@ pub(super) struct BodyBuilder {
     /// Bytes of it are missing, lost or left, so that what comes later does not follow what is kept.
     is_broken: bool,
     has_open_hole: bool,
+    first_hole_at: Option<u64>,
+    declared_bytes: Option<u64>,
     /// When its newest byte moved.
     last: Option<KernelTime>,
 }
@@ -30,8 +32,15 @@ impl BodyBuilder {
             hole_bytes: 0,
             is_broken: false,
             has_open_hole: false,
+            first_hole_at: None,
+            declared_bytes: None,
             last: None,
         }
+    }
+
+    /// The head said how long it is.
+    pub(super) const fn declare(&mut self, bytes: Option<u64>) {
+        self.declared_bytes = bytes;
     }
 
     /// Takes body bytes that took `wire` bytes with their framing.
@@ -58,8 +67,21 @@ impl BodyBuilder {
 
     /// Takes body bytes that are lost.
     pub(super) fn push_hole(&mut self, bytes: u64, at: KernelTime) {
+        if bytes > 0 {
+            self.first_hole_at.get_or_insert(self.total_bytes);
+        }
         self.push_left(bytes, at);
         self.hole_bytes = self.hole_bytes.saturating_add(bytes);
+    }
+
+    /// Whether its length is known, and another one than the head said.
+    pub(super) fn differs_from_declared(&self) -> bool {
+        !self.has_open_hole && self.declared_bytes.is_some_and(|bytes| bytes != self.total_bytes)
+    }
+
+    /// How many bytes of it are kept.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept.len()
     }
 
     /// Whether no byte that comes will be kept.
@@ -67,8 +89,16 @@ impl BodyBuilder {
         self.is_broken || self.kept.len() >= self.limit
     }
 
+    /// Keeps nothing of what is still to come.
+    pub(super) fn stop_keeping(&mut self) {
+        self.limit = self.kept.len();
+    }
+
     /// Takes a hole of unknown length.
     pub(super) const fn push_open_hole(&mut self) {
+        if self.first_hole_at.is_none() {
+            self.first_hole_at = Some(self.total_bytes);
+        }
         self.is_broken = true;
         self.has_open_hole = true;
     }
@@ -85,6 +115,8 @@ impl BodyBuilder {
             wire_bytes: self.wire_bytes,
             hole_bytes: self.hole_bytes,
             has_open_hole: self.has_open_hole,
+            first_hole_at: self.first_hole_at,
+            declared_bytes: self.declared_bytes,
             complete,
         }
     }

@@ -3,6 +3,8 @@
 //! The bias is towards the gateway's own: a method is what nginx accepts as one (upper-case letters, `_`, `-`), so that
 //! other protocols that begin with a word are not taken for HTTP.
 
+pub mod proxy;
+
 /// What the first bytes of a stream, or of a call, look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detection {
@@ -27,6 +29,9 @@ const METHOD_LIMIT_BYTES: usize = 32;
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
 const STATUS_LINE: &[u8] = b"HTTP/1.";
+
+/// Where the status begins.
+const STATUS_AT: usize = b"HTTP/1.1 ".len();
 
 /// Most bytes that a decision needs.
 pub const DETECTION_BYTES: usize = METHOD_LIMIT_BYTES + 1;
@@ -86,6 +91,18 @@ pub(crate) fn is_part_of_a_known_start(bytes: &[u8]) -> bool {
     let word = bytes.trim_ascii_start();
     let mut words = KNOWN_METHODS.iter().copied().chain([STATUS_LINE]);
     words.any(|known| known.starts_with(word))
+}
+
+/// Whether `bytes` begin a response that tells of an error.
+#[must_use]
+pub(crate) fn begins_error_response(bytes: &[u8]) -> bool {
+    bytes.starts_with(STATUS_LINE) && matches!(bytes.get(STATUS_AT), Some(b'4' | b'5'))
+}
+
+/// Whether `bytes` are, or may yet become, the beginning of an HTTP/1 status line.
+#[must_use]
+pub(crate) fn may_be_status_line(bytes: &[u8]) -> bool {
+    !matches!(starts_with(bytes, STATUS_LINE), Prefix::No)
 }
 
 fn starts_with_known_method(bytes: &[u8]) -> bool {

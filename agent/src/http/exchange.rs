@@ -6,6 +6,7 @@ use bytes::Bytes;
 use kongtap_common::record::ConnId;
 
 use crate::capture::event::KernelTime;
+use crate::http::anomaly::Anomalies;
 use crate::http::headers::Headers;
 
 /// Which side of the gateway a connection is on.
@@ -47,6 +48,10 @@ pub struct Exchange {
     pub stream: Option<u32>,
     /// Who broke it off (HTTP/2's RST_STREAM), if anybody did.
     pub reset: Option<Reset>,
+    /// Who ended the connection before the response had ended; `None` if nobody did, or if it cannot be told.
+    pub left_by: Option<Peer>,
+    /// What was odd about either message.
+    pub anomalies: Anomalies,
 }
 
 /// An HTTP/2 stream was broken off.
@@ -85,7 +90,7 @@ pub enum HeadState {
 pub struct Request {
     /// What of the head is known.
     pub head: HeadState,
-    /// Method as sent.
+    /// Method as sent; empty where what stood in its place was none, as `target`.
     pub method: Bytes,
     /// Request target as sent: origin, absolute, authority or asterisk form.
     pub target: Bytes,
@@ -95,7 +100,7 @@ pub struct Request {
     pub headers: Headers,
     /// Body.
     pub body: Body,
-    /// Fields after the body (HTTP/2; those of chunked bodies are not kept).
+    /// Fields after the body: HTTP/2's, and those of chunked bodies.
     pub trailers: Headers,
     /// When its first byte moved.
     pub started: KernelTime,
@@ -127,7 +132,7 @@ pub struct Response {
     pub headers: Headers,
     /// Body.
     pub body: Body,
-    /// Fields after the body (HTTP/2; those of chunked bodies are not kept).
+    /// Fields after the body: HTTP/2's, and those of chunked bodies.
     pub trailers: Headers,
     /// When its first byte moved.
     pub started: KernelTime,
@@ -160,6 +165,10 @@ pub struct Body {
     pub hole_bytes: u64,
     /// Whether more of it moved unseen, of which it is not known how much; `total_bytes` is the least then.
     pub has_open_hole: bool,
+    /// Position of its first missing byte.
+    pub first_hole_at: Option<u64>,
+    /// Its length as the head declared it (`Content-Length`); `None` where something else frames it.
+    pub declared_bytes: Option<u64>,
     /// Whether its framing said that it was complete.
     pub complete: bool,
 }

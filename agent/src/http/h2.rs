@@ -2,40 +2,44 @@
 //!
 //! In: pieces of the client's direction and of the server's, in the order of the gateway's calls. Out: [`Exchange`]s, one a
 //! stream, in the order in which they end. gRPC is nothing but HTTP/2 with trailers here. Deliberately absent: flow control
-//! (a bystander sees what moved), priorities, h2c by upgrade from HTTP/1 (no gateway of nginx's kind speaks it), pushed streams.
+//! (a bystander sees what moved), priorities, pushed streams.
 //!
 //! How holes are survived. A hole inside a frame's payload costs what it holds: a body's bytes, or a header block. One that takes a
 //! frame header costs the direction's place: which streams it hit cannot be known, so each one that was open on this side
 //! is marked, and one that shows no life for a while afterwards is given up. A stream's number stays with it, so a loss never pairs a
 //! request with another's response. What a lost header block does to those after it, `hpack` says.
 
+mod block;
+pub mod blocks;
 mod frame;
 mod head;
+pub(crate) mod held;
 mod hpack;
+mod item;
+pub mod join;
 pub mod limits;
 mod reader;
+mod resync;
 mod stream;
+mod streams;
 #[cfg(test)]
 mod tests;
-
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
+pub mod upgrade;
 
 use bytes::Bytes;
 
-use self::frame::{END_HEADERS, FrameHeader, Kind};
+use self::block::Block;
 use self::head::Head;
 use self::hpack::{Decoder, ListLimit};
-use self::reader::{Block, Item, Reader};
-use self::stream::Stream;
-use crate::capture::event::{Direction, KernelTime};
-use crate::http::exchange::{ConnInfo, Exchange, Leg, Peer, Reset};
+use self::item::{Item, Unseen};
+use self::reader::Reader;
+use self::streams::Streams;
+use crate::capture::event::KernelTime;
+use crate::http::exchange::{ConnInfo, Exchange, Leg, Peer, Request, Reset};
 use crate::http::h1::Side;
 use crate::http::h1::limits::HttpLimits;
 use crate::http::h1::stats::HttpStats;
-
-/// Ranges of streams whose requests may be lost that are remembered.
-const LOST_RANGES: usize = 16;
+use crate::http::open::OpenRequest;
 
 /// One direction.
 #[derive(Debug)]
@@ -47,21 +51,12 @@ struct Half {
 /// The parser of one connection.
 #[derive(Debug)]
 pub struct Http2 {
-    limits: HttpLimits,
-    conn: ConnInfo,
+    /// How much of one header list is kept.
+    lists: ListLimit,
     leg: Leg,
     requests: Half,
     responses: Half,
-    /// Streams that are open, by number.
-    streams: BTreeMap<u32, Stream>,
-    /// The newest stream that the client was seen to open. `None`: none yet, and older ones are none of our business.
-    newest: Option<u32>,
-    /// Requests with higher numbers than the newest may be lost.
-    requests_lost: bool,
-    /// Streams between others that may be lost requests, or were never used.
-    lost: VecDeque<RangeInclusive<u32>>,
-    /// When streams that may have ended unseen are to be looked at again.
-    look_again: Option<KernelTime>,
+    streams: Streams,
     stats: HttpStats,
 }
 
@@ -69,38 +64,52 @@ impl Http2 {
     /// A parser that stands before the first byte of a connection.
     #[must_use]
     pub fn new(conn: ConnInfo, leg: Leg, limits: HttpLimits) -> Self {
-        Self {
-            newest: Some(0),
-            ..Self::with(
-                conn,
-                leg,
-                limits,
-                Reader::of_client(limits.head_bytes),
-                Reader::of_server(limits.head_bytes),
-                Decoder::new,
-            )
-        }
+        let (client, server) = (
+            Reader::of_client(limits.head_bytes),
+            Reader::of_server(limits.head_bytes),
+        );
+        Self::with(
+            Streams::new(conn, leg, limits),
+            leg,
+            limits,
+            [client, server],
+            Decoder::new,
+        )
     }
 
     /// A parser that is put into the middle of a connection.
     #[must_use]
     pub fn joining(conn: ConnInfo, leg: Leg, limits: HttpLimits) -> Self {
+        let readers = [
+            Reader::joining(limits.head_bytes),
+            Reader::joining(limits.head_bytes),
+        ];
         Self::with(
-            conn,
+            Streams::joining(conn, leg, limits),
             leg,
             limits,
-            Reader::joining(limits.head_bytes),
-            Reader::joining(limits.head_bytes),
+            readers,
             Decoder::joining,
         )
     }
 
+    /// A parser that stands behind the 101 with which a server agreed to go on in HTTP/2. `request` asked for it, and is answered on the
+    /// first stream.
+    #[must_use]
+    pub fn upgraded(conn: ConnInfo, leg: Leg, limits: HttpLimits, request: Request) -> Self {
+        let mut http = Self::new(conn, leg, limits);
+        if let Some(bytes) = upgrade::most_payload(&request) {
+            http.responses.reader.allow(bytes);
+        }
+        http.streams.adopt(request);
+        http
+    }
+
     fn with(
-        conn: ConnInfo,
+        streams: Streams,
         leg: Leg,
         limits: HttpLimits,
-        client: Reader,
-        server: Reader,
+        [client, server]: [Reader; 2],
         decoder: fn(usize) -> Decoder,
     ) -> Self {
         let half = |reader| Half {
@@ -108,16 +117,14 @@ impl Http2 {
             decoder: decoder(limits.h2.table_bytes),
         };
         Self {
-            limits,
-            conn,
+            lists: ListLimit {
+                bytes: limits.head_bytes,
+                fields: limits.fields,
+            },
             leg,
             requests: half(client),
             responses: half(server),
-            streams: BTreeMap::new(),
-            newest: None,
-            requests_lost: false,
-            lost: VecDeque::new(),
-            look_again: None,
+            streams,
             stats: HttpStats::default(),
         }
     }
@@ -128,12 +135,23 @@ impl Http2 {
         self.leg
     }
 
+    /// The requests that are under way.
+    pub fn open_requests(&self) -> impl Iterator<Item = OpenRequest> + '_ {
+        self.streams.open_requests()
+    }
+
     /// What was met since the last call; resets.
     pub fn take_stats(&mut self) -> HttpStats {
         let mut stats = std::mem::take(&mut self.stats);
+        stats.add(&self.streams.take_stats());
         stats.add(&self.requests.reader.take_stats());
         stats.add(&self.responses.reader.take_stats());
         stats
+    }
+
+    /// Keeps at most so many bytes of the bodies that begin from now on.
+    pub const fn keep_bodies(&mut self, bytes: usize) {
+        self.streams.keep_bodies(bytes);
     }
 
     /// Takes the bytes of one call, or the next part of them.
@@ -142,234 +160,94 @@ impl Http2 {
         while let Some(item) = self.half_mut(side).reader.read(&mut bytes, at) {
             self.apply(side, item, at, out);
         }
-        self.give_up_doubtful(at, out);
+        self.streams.give_up_doubtful(at, out);
     }
 
-    /// Takes bytes that moved unseen.
-    pub fn hole(&mut self, side: Side, mut hole: u64, at: KernelTime, out: &mut Vec<Exchange>) {
-        while let Some(item) = self.half_mut(side).reader.skip(&mut hole) {
+    /// Takes bytes that are lost.
+    pub fn hole(&mut self, side: Side, hole: u64, at: KernelTime, out: &mut Vec<Exchange>) {
+        self.skip(side, hole, Unseen::Lost, at, out);
+    }
+
+    /// Takes bytes that were left uncopied on purpose. Of a body they are as good as known; of something else they are lost.
+    pub fn left(&mut self, side: Side, left: u64, at: KernelTime, out: &mut Vec<Exchange>) {
+        self.skip(side, left, Unseen::Left, at, out);
+    }
+
+    fn skip(&mut self, side: Side, mut bytes: u64, why: Unseen, at: KernelTime, out: &mut Vec<Exchange>) {
+        while let Some(item) = self.half_mut(side).reader.skip(&mut bytes, why) {
             self.apply(side, item, at, out);
         }
     }
 
     /// One side will send no more.
     pub fn end(&mut self, side: Side, out: &mut Vec<Exchange>) {
-        match side {
-            Side::Request => {
-                for stream in self.streams.values_mut() {
-                    stream.cut(Side::Request);
-                }
-                let over = self.streams.extract_if(.., |_, stream| stream.is_over());
-                out.extend(over.map(|(id, stream)| stream.into_exchange(id, self.conn, self.leg)));
-            }
-            Side::Response => self.close(out),
-        }
+        self.streams.end_side(side, out);
     }
 
     /// The connection is gone, or was given up: everything that is left comes out as it is.
     pub fn close(&mut self, out: &mut Vec<Exchange>) {
-        let left = std::mem::take(&mut self.streams).into_iter();
-        out.extend(left.map(|(id, stream)| stream.into_exchange(id, self.conn, self.leg)));
+        self.streams.close(out);
     }
 
     fn apply(&mut self, side: Side, item: Item, at: KernelTime, out: &mut Vec<Exchange>) {
         match item {
-            Item::Data { stream, bytes } => {
-                if let Some(stream) = self.streams.get_mut(&stream) {
-                    stream.data(side, &bytes, at);
-                }
-            }
-            Item::Hole { stream, bytes } => {
-                if let Some(stream) = self.streams.get_mut(&stream) {
-                    stream.hole(side, bytes, at);
-                }
-            }
-            Item::OpenHole { stream } => {
-                if let Some(stream) = self.streams.get_mut(&stream) {
-                    stream.open_hole(side);
-                }
-            }
-            Item::End { stream: id } => {
-                if let Some(stream) = self.streams.get_mut(&id) {
-                    stream.end(side, at);
-                }
-                self.emit_if_over(id, out);
-            }
+            Item::Data { stream, bytes } => self.streams.data(side, stream, &bytes, at),
+            Item::Unseen { stream, bytes, why } => self.streams.unseen(side, stream, bytes, why, at),
+            Item::OpenHole { stream } => self.streams.open_hole(side, stream),
+            Item::End { stream } => self.streams.end(side, stream, at, out),
             Item::Block(block) => self.block(side, block, at, out),
-            Item::MostPayload(bytes) => {
-                let other = match side {
-                    Side::Request => Side::Response,
-                    Side::Response => Side::Request,
-                };
-                self.half_mut(other).reader.allow(bytes);
-            }
-            Item::Reset { stream: id, code } => {
+            Item::MostPayload(bytes) => self.half_mut(opposite(side)).reader.allow(bytes),
+            Item::Reset { stream, code } => {
                 let by = match side {
                     Side::Request => Peer::Client,
                     Side::Response => Peer::Server,
                 };
-                if let Some(stream) = self.streams.get_mut(&id) {
-                    stream.reset(Reset { by, code }, at);
-                }
-                self.emit_if_over(id, out);
+                let reset = code.map(|code| Reset { by, code });
+                self.streams.reset(stream, reset, at, out);
             }
             Item::GoAway { last } => {
+                // A client's speaks of streams that the server opened.
                 if side == Side::Response {
-                    // Section 6.8: these were not looked at and will not be.
-                    let refused = self.streams.split_off(&last.saturating_add(1)).into_iter();
-                    out.extend(refused.map(|(id, stream)| stream.into_exchange(id, self.conn, self.leg)));
+                    self.streams.refuse_after(last, out);
                 }
             }
             Item::Lost(block) => {
                 if let Some(block) = block {
                     self.block(side, block, at, out);
                 }
-                self.lose(side, at);
+                self.half_mut(side).decoder.lose();
+                // SETTINGS may be lost too.
+                self.half_mut(opposite(side)).reader.allow_all();
+                self.streams.lose(side, at);
             }
         }
     }
 
     /// A header block. It is always decoded, because the table depends on it.
     fn block(&mut self, side: Side, block: Block, at: KernelTime, out: &mut Vec<Exchange>) {
-        let limit = ListLimit {
-            bytes: self.limits.head_bytes,
-            fields: self.limits.fields,
-        };
+        let lists = self.lists;
         let decoder = &mut self.half_mut(side).decoder;
         let list = if block.is_cut {
-            decoder.decode_cut(&block.text, limit)
+            decoder.decode_cut(&block.text, lists)
         } else {
-            decoder.decode(&block.text, limit)
+            decoder.decode(&block.text, lists)
         };
         if !list.is_whole {
             self.stats.bad_heads += 1;
         }
-        let head = Head::read(list);
+        let mut head = Head::read(list);
+        head.is_cut = block.is_cut;
         self.stats.unknown_fields += head.unknown;
         if block.is_promise {
             self.stats.pushes += 1;
             return;
         }
         let id = block.stream;
-        if let Some(stream) = self.streams.get_mut(&id) {
-            stream.block(side, head, block.started, at);
+        self.streams.head(side, id, head, (block.started, at), out);
+        if block.ends {
+            self.streams.end(side, id, at, out);
         } else {
-            match side {
-                Side::Request => self.open(id, head, block.started, at, out),
-                Side::Response => self.answer_unasked(id, head, block.started, at, out),
-            }
-        }
-        if block.ends
-            && let Some(stream) = self.streams.get_mut(&id)
-        {
-            stream.end(side, at);
-        }
-        self.emit_if_over(id, out);
-    }
-
-    /// The client opens a stream.
-    fn open(&mut self, id: u32, head: Head, started: KernelTime, at: KernelTime, out: &mut Vec<Exchange>) {
-        // What comes late on a stream that is over is nobody's. Clients use odd numbers, upwards (section 5.1.1).
-        if id.is_multiple_of(2) || self.newest.is_some_and(|newest| id <= newest) {
-            return;
-        }
-        if std::mem::take(&mut self.requests_lost)
-            && let Some(newest) = self.newest
-        {
-            self.lost
-                .push_back(newest.saturating_add(1)..=id.saturating_sub(1));
-            if self.lost.len() > LOST_RANGES {
-                self.lost.pop_front();
-            }
-        }
-        self.newest = Some(id);
-        let mut stream = Stream::new(self.body_bytes(), at);
-        stream.begin_request(head, started, at);
-        self.insert(id, stream, out);
-    }
-
-    /// A header block of the server's on a stream that is not open: the answer to a lost request, or something of the past.
-    fn answer_unasked(
-        &mut self,
-        id: u32,
-        head: Head,
-        started: KernelTime,
-        at: KernelTime,
-        out: &mut Vec<Exchange>,
-    ) {
-        let may_be_lost = self
-            .newest
-            .is_some_and(|newest| id > newest || self.lost.iter().any(|range| range.contains(&id)));
-        if id.is_multiple_of(2) || !head.answers {
-            return;
-        }
-        self.stats.unpaired_responses += 1;
-        if may_be_lost {
-            let mut stream = Stream::without_request(self.body_bytes(), at);
-            stream.block(Side::Response, head, started, at);
-            self.insert(id, stream, out);
-        }
-    }
-
-    fn insert(&mut self, id: u32, stream: Stream, out: &mut Vec<Exchange>) {
-        self.streams.insert(id, stream);
-        while self.streams.len() > self.limits.h2.streams.max(1) {
-            if let Some((id, oldest)) = self.streams.pop_first() {
-                self.stats.given_up_streams += 1;
-                out.push(oldest.into_exchange(id, self.conn, self.leg));
-            }
-        }
-    }
-
-    /// The direction's place is lost.
-    fn lose(&mut self, side: Side, at: KernelTime) {
-        self.stats.lost_framings += 1;
-        self.half_mut(side).decoder.lose();
-        self.requests_lost |= side == Side::Request;
-        for stream in self.streams.values_mut() {
-            stream.doubt(side);
-        }
-        if !self.streams.is_empty() {
-            self.look_again
-                .get_or_insert_with(|| at.plus_ns(self.limits.h2.doubtful_ns));
-        }
-    }
-
-    /// Streams that may have ended in a hole, and have shown no life since, come out as they are.
-    fn give_up_doubtful(&mut self, at: KernelTime, out: &mut Vec<Exchange>) {
-        if self.look_again.is_none_or(|then| at < then) {
-            return;
-        }
-        let longest = self.limits.h2.doubtful_ns;
-        let is_over = |stream: &Stream| {
-            stream
-                .doubtful_since()
-                .is_some_and(|last| at.ns_since(last) >= longest)
-        };
-        for (id, stream) in self.streams.extract_if(.., |_, stream| is_over(stream)) {
-            self.stats.given_up_streams += 1;
-            out.push(stream.into_exchange(id, self.conn, self.leg));
-        }
-        let is_any_left = self
-            .streams
-            .values()
-            .any(|stream| stream.doubtful_since().is_some());
-        self.look_again = is_any_left.then(|| at.plus_ns(longest));
-    }
-
-    fn emit_if_over(&mut self, id: u32, out: &mut Vec<Exchange>) {
-        if self.streams.get(&id).is_some_and(Stream::is_over)
-            && let Some(stream) = self.streams.remove(&id)
-        {
-            out.push(stream.into_exchange(id, self.conn, self.leg));
-        }
-    }
-
-    /// The upstream leg's bodies are the client's leg's, which is the one that is shipped.
-    const fn body_bytes(&self) -> usize {
-        match self.leg {
-            Leg::Downstream => self.limits.body_bytes,
-            Leg::Upstream => 0,
+            self.streams.emit_if_over(id, out);
         }
     }
 
@@ -381,40 +259,9 @@ impl Http2 {
     }
 }
 
-/// Whether a connection may begin with these bytes of a server's: its SETTINGS, which may come before the client's preface
-/// (section 3.4). `None`: too few to say.
-#[must_use]
-pub fn is_server_preface(bytes: &[u8]) -> Option<bool> {
-    let Some(header) = bytes.first_chunk() else {
-        // A length below 64 KiB, and the type.
-        let may_be =
-            bytes.first().is_none_or(|first| *first == 0) && bytes.get(3).is_none_or(|kind| *kind == 4);
-        return if may_be { None } else { Some(false) };
-    };
-    let header = FrameHeader::parse(*header);
-    Some(header.kind == Kind::Settings && header.flags == 0 && header.is_legal(frame::DEFAULT_PAYLOAD_BYTES))
-}
-
-/// Which leg a connection is that was open before it was watched, if a call of `direction` shows it: it holds frames, and among
-/// them a request's or a response's head.
-#[must_use]
-pub fn leg_of_call(bytes: &[u8], direction: Direction) -> Option<Leg> {
-    if frame::boundary(bytes) != frame::Boundary::Yes {
-        return None;
+const fn opposite(side: Side) -> Side {
+    match side {
+        Side::Request => Side::Response,
+        Side::Response => Side::Request,
     }
-    let limit = ListLimit {
-        bytes: usize::MAX,
-        fields: usize::MAX,
-    };
-    frame::frames(bytes)
-        .filter(|(header, _)| header.kind == Kind::Headers && header.has(END_HEADERS))
-        .find_map(|(header, payload)| {
-            let (block, _) = reader::fragment(header, Bytes::copy_from_slice(payload));
-            let head = Head::read(Decoder::joining(0).decode(&block, limit));
-            match (direction, head.asks, head.answers) {
-                (Direction::Ingress, true, false) | (Direction::Egress, false, true) => Some(Leg::Downstream),
-                (Direction::Egress, true, false) | (Direction::Ingress, false, true) => Some(Leg::Upstream),
-                (_, false, false) | (_, true, true) => None,
-            }
-        })
 }

@@ -16,6 +16,12 @@ pub struct Header {
 pub struct Headers(pub Vec<Header>);
 
 impl Headers {
+    /// Memory that they take, bytes, as far as it is counted: the texts, and what holds them.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let held = |header: &Header| size_of::<Header>() + header.name.len() + header.value.len();
+        self.0.iter().map(held).sum()
+    }
+
     /// The first value of the field `name` (any case).
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&Bytes> {

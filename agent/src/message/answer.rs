@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use crate::correlate::JoinedExchange;
+use crate::correlate::{JoinedExchange, provenance};
 use crate::gateway::snapshot::{Resolution, RouteMatch};
 use crate::http::exchange::Response;
 use crate::message::form::contains_ignoring_case;
@@ -75,6 +75,18 @@ pub fn is_gateway_made_error(joined: &JoinedExchange) -> bool {
         }
         Some(_) | None => contains_ignoring_case(&response.body.bytes, text.as_bytes()),
     }
+}
+
+/// Whether the answer says that the request went upstream, and no upstream leg was seen. A service that refuses connections has
+/// none, so this says nothing of whose fault it is.
+#[must_use]
+pub fn is_upstream_unseen(joined: &JoinedExchange) -> bool {
+    joined.upstream.is_empty()
+        && joined
+            .client
+            .response
+            .as_ref()
+            .is_some_and(provenance::says_proxied)
 }
 
 /// Whether the plugin's `access` phase did not run, because something before it answered: an auth plugin (401, 403), a

@@ -94,7 +94,8 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// A guess at the text's length that spares the buffer most of its growing: escapes and base64 take more.
+    /// A guess at the text's length that spares the buffer most of its growing: it has room for the quotes of a body that is JSON
+    /// itself; other escapes and base64 take more.
     fn estimated_bytes(&self, input: &BuildInput<'_>) -> usize {
         let headers = |headers: &Headers| -> usize {
             headers
@@ -113,7 +114,7 @@ impl<'a> Document<'a> {
             body(shown, &response.body) + headers(&response.headers)
         });
         let bodies_and_headers = request + response + headers(input.request_headers);
-        bodies_and_headers + bodies_and_headers / 8 + OVERHEAD_BYTES
+        bodies_and_headers + bodies_and_headers / 4 + OVERHEAD_BYTES
     }
 }
 

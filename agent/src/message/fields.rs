@@ -16,9 +16,14 @@ pub(super) const MAX_HEADER_LINES: usize = 100;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Text<'a>(pub(super) &'a [u8]);
 
+/// The same as [`String::from_utf8_lossy`], which looks at text byte by byte even where there is nothing to replace.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(bytes).map_or_else(|_not_text| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
 impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&String::from_utf8_lossy(self.0))
+        serializer.serialize_str(&text(self.0))
     }
 }
 
@@ -83,7 +88,7 @@ fn lines<'a>(headers: &'a Headers, rules: &Rules<'_>) -> impl Iterator<Item = (C
         .filter(|header| !header.name.starts_with(b":")) // HTTP/2 pseudo fields: nginx has them in its variables only
         .take(MAX_HEADER_LINES)
         .map(|header| {
-            let mut name = String::from_utf8_lossy(&header.name);
+            let mut name = text(&header.name);
             if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
                 name.to_mut().make_ascii_lowercase();
             }

@@ -1,7 +1,7 @@
 //! What the extended profile adds: `unique_identifier`, and the object `kong`.
 //!
-//! In: [`BuildInput`]. Out: `Serialize`. Times here are milliseconds with microsecond resolution, as Kong's own log
-//! serializer has milliseconds; the plugin's fields keep the plugin's seconds.
+//! In: [`BuildInput`]. Out: `Serialize`. Times here are milliseconds (`latencies`), as Kong's own log serializer has them; the
+//! plugin's fields keep the plugin's seconds.
 
 use std::net::SocketAddr;
 
@@ -9,14 +9,17 @@ use serde::Serialize;
 use serde::ser::Serializer;
 use uuid::Uuid;
 
-use crate::capture::event::KernelTime;
 use crate::clock::WallClock;
-use crate::correlate::JoinedExchange;
-use crate::gateway::snapshot::{ConsumerMatch, RouteMatch};
-use crate::http::exchange::{Body, Exchange, HeadState, Peer, Response, Version};
+use crate::correlate::{JoinedBy, JoinedExchange};
+use crate::gateway::snapshot::{ConsumerMatch, KnownBy, RouteMatch};
+use crate::http::anomaly::Anomalies;
+use crate::http::exchange::{Body, HeadState, Peer, Version};
+use crate::http::h1::Side;
+use crate::http::verdict::Verdict;
 use crate::message::BuildInput;
 use crate::message::answer::{self, AnsweredBy};
 use crate::message::fields::HeaderObject;
+use crate::message::latencies::Latencies;
 use crate::message::redact::Rules;
 
 /// Longest request id that is taken for one; Kong's has 32 characters.
@@ -83,15 +86,21 @@ pub(super) struct Kong<'a> {
     service: Option<Named<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     consumer: Option<ConsumerObject<'a>>,
+    #[serde(skip_serializing_if = "is_false")]
+    consumer_unknown: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     answered_by: Option<AnsweredBy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    joined_by: Option<&'static str>,
     client: Client,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<Upstream>,
     latencies: Latencies,
     completeness: Completeness,
+    #[serde(skip_serializing_if = "Anomalies::is_empty")]
+    anomalies: Anomalies,
     #[serde(skip_serializing_if = "Option::is_none")]
     reset: Option<ResetObject>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,6 +128,7 @@ struct ConsumerObject<'a> {
     username: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     custom_id: Option<&'a str>,
+    by: KnownBy,
 }
 
 #[derive(Debug, Serialize)]
@@ -139,19 +149,63 @@ struct Upstream {
 }
 
 #[derive(Debug, Serialize)]
-struct Latencies {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<Milliseconds>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kong: Option<Milliseconds>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<Milliseconds>,
-}
-
-#[derive(Debug, Serialize)]
 struct Completeness {
+    #[serde(flatten)]
+    verdict: VerdictObject,
     request: Captured,
     response: Captured,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'static str>,
+}
+
+/// The verdict's name under `verdict`, and its particulars beside it.
+#[derive(Debug, Serialize)]
+struct VerdictObject {
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    side: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<u64>,
+}
+
+impl VerdictObject {
+    fn new(joined: &JoinedExchange) -> Self {
+        let verdict = verdict_of(joined);
+        let (side, at, of) = match verdict {
+            Verdict::BodyCut { side, at, of } => (Some(side), Some(at), of),
+            Verdict::Hole { side, at } => (Some(side), Some(at), None),
+            Verdict::Whole | Verdict::HeadLost | Verdict::ResponseAbsent | Verdict::ClientGone => {
+                (None, None, None)
+            }
+        };
+        Self {
+            verdict: verdict.name(),
+            side: side.map(|side| match side {
+                Side::Request => "request",
+                Side::Response => "response",
+            }),
+            at,
+            of,
+        }
+    }
+}
+
+/// The client leg's verdict. nginx learns without a call that its client has left (`EPOLLRDHUP`), so that leg may not tell who
+/// gave up; but nginx then leaves the upstream too, which it does for no other reason without an answer to its client (it
+/// answers 504 after a timeout).
+fn verdict_of(joined: &JoinedExchange) -> Verdict {
+    let verdict = joined.client.verdict();
+    let left_upstream = joined
+        .upstream
+        .last()
+        .is_some_and(|last| last.verdict() == Verdict::ClientGone);
+    if verdict == Verdict::ResponseAbsent && left_upstream {
+        Verdict::ClientGone
+    } else {
+        verdict
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -207,15 +261,24 @@ impl<'a> Kong<'a> {
                 name: service.name.as_deref(),
             }),
             consumer: match &input.resolution.consumer {
-                ConsumerMatch::Known(consumer) => Some(ConsumerObject {
+                ConsumerMatch::Known(consumer, by) => Some(ConsumerObject {
+                    by: *by,
                     id: &consumer.id,
                     username: consumer.username.as_deref(),
                     custom_id: consumer.custom_id.as_deref(),
                 }),
                 ConsumerMatch::Nobody | ConsumerMatch::Unknown => None,
             },
+            consumer_unknown: match &input.resolution.consumer {
+                ConsumerMatch::Unknown => true,
+                ConsumerMatch::Known(..) | ConsumerMatch::Nobody => false,
+            },
             request_id: request_id(joined),
             answered_by: answer::answered_by(joined),
+            joined_by: joined.joined_by().map(|by| match by {
+                JoinedBy::RequestId => "request_id",
+                JoinedBy::Order => "order",
+            }),
             client: Client {
                 address: Address(client.conn.remote),
                 tls: client.conn.tls,
@@ -232,6 +295,7 @@ impl<'a> Kong<'a> {
             }),
             latencies: Latencies::new(joined),
             completeness: Completeness {
+                verdict: VerdictObject::new(joined),
                 request: Captured::new(
                     client
                         .request
@@ -246,7 +310,9 @@ impl<'a> Kong<'a> {
                         .map(|response| (response.head, &response.body)),
                     false,
                 ),
+                upstream: answer::is_upstream_unseen(joined).then_some("not_seen"),
             },
+            anomalies: client.anomalies,
             reset: client.reset.map(|reset| ResetObject {
                 by: match reset.by {
                     Peer::Client => "client",
@@ -270,55 +336,6 @@ const fn version_text(version: Version) -> &'static str {
         Version::Http11 => "1.1",
         Version::Http2 => "2",
     }
-}
-
-impl Latencies {
-    /// Measured on the legs; where the upstream leg was not seen, what Kong's headers say. Both mean the same: `kong` is
-    /// the time until the request went upstream (or all of it, when Kong answered), `upstream` the time from then until
-    /// the first byte of the upstream's answer.
-    fn new(joined: &JoinedExchange) -> Self {
-        let client = &joined.client;
-        let started = client.request.as_ref().map(|request| request.started);
-        let ns = started
-            .zip(client.response.as_ref())
-            .map(|(started, response)| Milliseconds::from_ns(response.ended.ns_since(started)));
-        let sent = first_sent(&joined.upstream);
-        let answered = joined
-            .upstream
-            .last()
-            .and_then(|last| last.response.as_ref())
-            .map(|response| response.started);
-        let header = |name: &str| {
-            client
-                .response
-                .as_ref()
-                .and_then(|response| header_ms(response, name))
-        };
-        Self {
-            request: ns,
-            kong: sent
-                .zip(started)
-                .map(|(sent, started)| Milliseconds::from_ns(sent.ns_since(started)))
-                .or_else(|| header(answer::PROXY_LATENCY))
-                .or_else(|| header(answer::RESPONSE_LATENCY)),
-            upstream: answered
-                .zip(sent)
-                .map(|(answered, sent)| Milliseconds::from_ns(answered.ns_since(sent)))
-                .or_else(|| header(answer::UPSTREAM_LATENCY)),
-        }
-    }
-}
-
-fn first_sent(upstream: &[Exchange]) -> Option<KernelTime> {
-    upstream
-        .first()
-        .and_then(|first| first.request.as_ref())
-        .map(|request| request.started)
-}
-
-fn header_ms(response: &Response, name: &str) -> Option<Milliseconds> {
-    let ms: u32 = response.headers.text(name)?.parse().ok()?;
-    Some(Milliseconds::from_ns(u64::from(ms) * 1_000_000))
 }
 
 impl Captured {
@@ -352,25 +369,6 @@ impl Captured {
             total_bytes: body.total_bytes,
             withheld,
         }
-    }
-}
-
-/// A number of milliseconds with three decimals.
-#[derive(Clone, Copy, Debug)]
-struct Milliseconds {
-    us: u64,
-}
-
-impl Milliseconds {
-    const fn from_ns(ns: u64) -> Self {
-        Self { us: ns / 1_000 }
-    }
-}
-
-impl Serialize for Milliseconds {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // A microsecond is to a millisecond what a millisecond is to a second.
-        serializer.serialize_f64(std::time::Duration::from_millis(self.us).as_secs_f64())
     }
 }
 

@@ -12,8 +12,13 @@ use crate::capture::event::KernelTime;
 use crate::clock::WallClock;
 use crate::correlate::JoinedExchange;
 use crate::gateway::entities::{Consumer, Route, Scope, Service};
-use crate::gateway::snapshot::{ConsumerMatch, CredentialPlace, Resolution, RouteMatch, UnknownRoute};
-use crate::http::exchange::{Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response, Version};
+use crate::gateway::snapshot::{
+    ConsumerMatch, CredentialPlace, KnownBy, Resolution, RouteMatch, UnknownRoute,
+};
+use crate::http::anomaly::{Anomalies, Anomaly};
+use crate::http::exchange::{
+    Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Peer, Request, Response, Version,
+};
 use crate::http::headers::Headers;
 use crate::message::redact::{DECODED_BYTES, Redaction};
 use crate::plugin::{Destination, PluginConfig};
@@ -65,6 +70,8 @@ pub(crate) fn exchange(
             outcome: Outcome::Complete,
             stream: None,
             reset: None,
+            left_by: None,
+            anomalies: Anomalies::NONE,
         },
         upstream: Vec::new(),
         request_id: None,
@@ -114,6 +121,8 @@ pub(crate) fn whole(bytes: &[u8]) -> Body {
         wire_bytes: len,
         hole_bytes: 0,
         has_open_hole: false,
+        first_hole_at: None,
+        declared_bytes: None,
         complete: true,
     }
 }
@@ -458,12 +467,15 @@ fn the_extended_profile_names_everything() {
             enabled: true,
             ..Service::default()
         })),
-        consumer: ConsumerMatch::Known(Arc::new(Consumer {
-            id: id("c-id"),
-            id_is_known: true,
-            username: Some(id("alice")),
-            custom_id: None,
-        })),
+        consumer: ConsumerMatch::Known(
+            Arc::new(Consumer {
+                id: id("c-id"),
+                id_is_known: true,
+                username: Some(id("alice")),
+                custom_id: None,
+            }),
+            KnownBy::Credentials,
+        ),
         credentials: Arc::from([CredentialPlace::Header("apikey".to_owned())]),
         refusal: None,
         outer_port: None,
@@ -471,9 +483,12 @@ fn the_extended_profile_names_everything() {
     let alone = value_of(&joined, &resolution, true, Profile::Extended);
     assert_eq!(
         alone["kong"]["latencies"],
-        json!({"request": 2.0, "kong": 80.0, "upstream": 70.0})
+        json!({"request": 2.0, "kong": 80.0, "upstream": 70.0, "request_receive": 0.0, "response_send": 1.0})
     );
     assert_eq!(alone["kong"].get("upstream"), None);
+    assert_eq!(alone["kong"].get("joined_by"), None);
+    assert_eq!(alone["kong"]["completeness"]["upstream"], "not_seen");
+    assert_eq!(alone["kong"].get("consumer_unknown"), None);
 
     let mut joined = with_upstream(joined, Some(200));
     joined.upstream[0].request.as_mut().unwrap().started = at_ms(1_795_341_581_101).plus_ns(250_000);
@@ -486,18 +501,61 @@ fn the_extended_profile_names_everything() {
         json!({
             "route": {"id": "r-id", "name": "r"},
             "service": {"id": "s-id"},
-            "consumer": {"id": "c-id", "username": "alice"},
+            "consumer": {"id": "c-id", "username": "alice", "by": "credentials"},
             "request_id": "0123456789abcdef0123456789abcdef",
             "answered_by": "upstream",
+            "joined_by": "order",
             "client": {"address": "127.0.0.1:40000", "tls": false, "http_version": "1.1"},
             "upstream": {"address": "10.0.0.7:9100", "tls": false, "status": 200, "attempts": 1},
-            "latencies": {"request": 2.0, "kong": 0.25, "upstream": 0.75},
+            "latencies": {
+                "request": 2.0, "kong": 0.25, "upstream": 0.75, "request_receive": 0.0,
+                "upstream_receive": 1.0, "response_send": 1.0, "gateway": 0.25
+            },
             "completeness": {
+                "verdict": "whole",
                 "request": {"state": "whole", "captured_bytes": 0, "total_bytes": 0},
                 "response": {"state": "whole", "captured_bytes": 2, "total_bytes": 2}
             }
         })
     );
+}
+
+#[test]
+fn what_is_not_known_of_the_upstream_is_said() {
+    let shown = |joined: &JoinedExchange, resolution: &Resolution| {
+        let message = value_of(joined, resolution, false, Profile::Extended);
+        let kong = &message["kong"];
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        (
+            text(&kong["completeness"]["upstream"]),
+            text(&kong["joined_by"]),
+            kong["consumer_unknown"].as_bool(),
+        )
+    };
+    let known = |consumer| Resolution {
+        consumer,
+        ..nowhere()
+    };
+    let via = exchange("GET", "/a", &[], "", 200, &[("Via", "1.1 kong/3.9.1")], "");
+    let not_seen = Some("not_seen".to_owned());
+    assert_eq!(shown(&via, &nowhere()), (not_seen.clone(), None, Some(true)));
+    assert_eq!(shown(&via, &known(ConsumerMatch::Nobody)), (not_seen, None, None));
+    let own = exchange("GET", "/a", &[], "", 401, &[("X-Kong-Response-Latency", "1")], "");
+    assert_eq!(shown(&own, &known(ConsumerMatch::Nobody)), (None, None, None));
+    // Both legs name the same request id, or they do not.
+    let by = |text: &str| Some(text.to_owned());
+    let mut joined = with_upstream(via, Some(200));
+    assert_eq!(shown(&joined, &nowhere()).1, by("order"));
+    let id = ("X-Kong-Request-Id", "1");
+    joined.client.response.as_mut().unwrap().headers.push(id.0, id.1);
+    assert_eq!(shown(&joined, &nowhere()).1, by("order"));
+    joined.upstream[0]
+        .request
+        .as_mut()
+        .unwrap()
+        .headers
+        .push(id.0, id.1);
+    assert_eq!(shown(&joined, &nowhere()), (None, by("request_id"), Some(true)));
 }
 
 #[test]
@@ -520,6 +578,75 @@ fn completeness_says_what_is_missing() {
 }
 
 #[test]
+fn the_verdict_stands_beside_its_particulars() {
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut JoinedExchange), expected: &Value) {
+        let mut joined = exchange("GET", "/a", &[], "", 200, &[], "abc");
+        change(&mut joined);
+        let mut message = value_of(&joined, &nowhere(), true, Profile::Extended);
+        let completeness = message["kong"]["completeness"].as_object_mut().unwrap();
+        completeness.retain(|key, _| key != "request" && key != "response");
+        assert_eq!(message["kong"]["completeness"], *expected);
+    }
+    fn response(joined: &mut JoinedExchange) -> &mut Body {
+        joined.client.outcome = Outcome::ResponseCut;
+        let body = &mut joined.client.response.as_mut().unwrap().body;
+        body.complete = false;
+        body
+    }
+    check(|_| {}, &json!({"verdict": "whole"}));
+    check(
+        |joined| response(joined).declared_bytes = Some(10),
+        &json!({"verdict": "body_cut", "side": "response", "at": 3, "of": 10}),
+    );
+    check(
+        |joined| {
+            response(joined);
+        },
+        &json!({"verdict": "body_cut", "side": "response", "at": 3}),
+    );
+    check(
+        |joined| joined.client.request.as_mut().unwrap().body.first_hole_at = Some(7),
+        &json!({"verdict": "hole", "side": "request", "at": 7}),
+    );
+    check(
+        |joined| joined.client.outcome = Outcome::HeadLost,
+        &json!({"verdict": "head_lost"}),
+    );
+    let absent = |joined: &mut JoinedExchange| {
+        joined.client.response = None;
+        joined.client.outcome = Outcome::ResponseAbsent;
+    };
+    check(absent, &json!({"verdict": "response_absent"}));
+    check(
+        |joined| {
+            absent(joined);
+            joined.client.left_by = Some(Peer::Client);
+        },
+        &json!({"verdict": "client_gone"}),
+    );
+    // The gateway left the upstream without having answered its client.
+    check(
+        |joined| {
+            absent(joined);
+            *joined = with_upstream(joined.clone(), None);
+            joined.upstream[0].left_by = Some(Peer::Client);
+        },
+        &json!({"verdict": "client_gone"}),
+    );
+}
+
+#[test]
+fn anomalies_are_named_where_there_are_any() {
+    let mut joined = exchange("GET", "/a", &[], "", 200, &[], "");
+    let message = value_of(&joined, &nowhere(), true, Profile::Extended);
+    assert_eq!(message["kong"].get("anomalies"), None);
+    joined.client.anomalies.insert(Anomaly::ObsFold);
+    let message = value_of(&joined, &nowhere(), true, Profile::Extended);
+    assert_eq!(message["kong"]["anomalies"], json!(["obs_fold"]));
+}
+
+#[test]
 fn an_identifier_without_a_request_id_is_stable_and_tells_exchanges_apart() {
     let id = |joined: &JoinedExchange| {
         value_of(joined, &nowhere(), true, Profile::Extended)["unique_identifier"]
@@ -538,4 +665,15 @@ fn an_identifier_without_a_request_id_is_stable_and_tells_exchanges_apart() {
     let mut odd = first.clone();
     odd.request_id = Some(Bytes::from_static(b"a b\n"));
     assert_eq!(id(&odd), id(&first));
+}
+
+#[test]
+fn a_request_id_that_is_too_long_is_none() {
+    for (bytes, is_taken) in [(128, true), (129, false)] {
+        let mut joined = exchange("GET", "/a", &[], "", 200, &[], "");
+        let id = "f".repeat(bytes);
+        joined.request_id = Some(Bytes::from(id.clone()));
+        let value = value_of(&joined, &nowhere(), true, Profile::Extended);
+        assert_eq!(value["unique_identifier"] == id, is_taken, "{bytes} bytes");
+    }
 }

@@ -76,10 +76,11 @@ pub fn read(
             Err(mistake) => mistakes.push(mistake),
         }
     }
+    mistakes.extend(twice(&configs));
+    // After the files, so one of the same scope there comes first (docs/plugin-api.md).
     let mut report = Report::new("environment");
     configs.extend(of_environment(environment, &mut report).map(|config| (config, String::new())));
     mistakes.extend(report.into_mistakes());
-    mistakes.extend(twice(&configs));
     if mistakes.is_empty() {
         Ok(configs.into_iter().map(|(config, _)| config).collect())
     } else {

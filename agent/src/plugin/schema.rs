@@ -36,10 +36,48 @@ const FIELDS: [&str; 7] = [
 /// A checked `config`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// `api_endpoint` as it was written.
+    pub api_endpoint: String,
+    /// `bucket_key`
+    pub bucket_key: String,
     /// Whether bodies are sent.
     pub log_body: bool,
     /// Where messages go.
     pub destination: Arc<Destination>,
+}
+
+/// What is wrong with one field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// It is missing, or empty.
+    Required,
+    /// The plugin has no such field.
+    Unknown,
+    /// Not a string.
+    NotString,
+    /// Not a number.
+    NotNumber,
+    /// Not a boolean.
+    NotBoolean,
+    /// Not an address with scheme and host.
+    NotUrl,
+    /// Not within 0 and [`MAX_DURATION_MS`].
+    OutOfRange,
+    /// Zero.
+    Zero,
+    /// It cannot stand in a header.
+    NotForHeaders,
+    /// It would be taken for a step of the path.
+    PathStep,
+}
+
+/// Which values count as numbers and booleans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Typing {
+    /// Their text too, as the plugin's schema had it (Kong 0.13.1 kong/dao/schemas_validation.lua).
+    Lenient,
+    /// Only themselves, as Kong has it since 1.0.
+    Strict,
 }
 
 /// Checks the `config` of one configuration; `None` when there were mistakes.
@@ -49,45 +87,108 @@ pub fn settings(config: Option<&Value>, path: String, report: &mut Report) -> Op
         None => Fields { map: &empty, path },
         Some(value) => Fields::of(value, path, report)?,
     };
-    for name in fields.map.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
-        let text = format!("{name} is an unknown field{}", suggestion(name, &FIELDS));
-        report.wrong(&fields.path_of(name), text);
+    match check(fields.map, Typing::Lenient) {
+        Ok(settings) => Some(settings),
+        Err(mistakes) => {
+            for (name, wrong) in mistakes {
+                report.wrong(&fields.path_of(&name), explain(&name, wrong));
+            }
+            None
+        }
     }
-    let endpoint = text(&fields, "api_endpoint", report);
-    let endpoint = endpoint.as_deref().unwrap_or(DEFAULT_API_ENDPOINT);
-    let endpoint = parse_endpoint(endpoint);
+}
+
+/// What is wrong with a field, for whoever wrote a file: in the plugin's own words, and what to write instead.
+fn explain(name: &str, wrong: Wrong) -> String {
+    match wrong {
+        Wrong::Required => format!("{name} is required"),
+        Wrong::Unknown => format!("{name} is an unknown field{}", suggestion(name, &FIELDS)),
+        Wrong::NotString => format!("{name} is not a string (put it in quotes)"),
+        Wrong::NotNumber => format!("{name} is not a number"),
+        Wrong::NotBoolean => format!("{name} is not a boolean"),
+        Wrong::NotUrl => {
+            format!("{name} is not a url; write one such as http://127.0.0.1:8080 or https://host/base")
+        }
+        Wrong::OutOfRange => format!("{name} must be between 0 and {MAX_DURATION_MS} (milliseconds)"),
+        Wrong::Zero => format!("{name} must be greater than 0 (milliseconds)"),
+        Wrong::NotForHeaders => format!("{name} cannot stand in a header: only printable ASCII may"),
+        Wrong::PathStep => format!("{name} cannot be `.` or `..`"),
+    }
+}
+
+/// Checks the fields of a `config`. `null` counts as absent.
+///
+/// # Errors
+/// Everything that is wrong, each with its field.
+pub fn check(config: &Map<String, Value>, typing: Typing) -> Result<Settings, Vec<(String, Wrong)>> {
+    let mut wrong = Vec::new();
+    for name in config.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
+        wrong.push((name.clone(), Wrong::Unknown));
+    }
+    let mut take = |name: &str, problem| wrong.push((name.to_owned(), problem));
+    let api_endpoint = text(config, "api_endpoint").unwrap_or_else(|problem| {
+        take("api_endpoint", problem);
+        None
+    });
+    let api_endpoint = api_endpoint.unwrap_or_else(|| DEFAULT_API_ENDPOINT.to_owned());
+    let endpoint = parse_endpoint(&api_endpoint);
     if endpoint.is_none() {
-        let text = "api_endpoint is not a url; write one such as http://127.0.0.1:8080 or https://host/base";
-        report.wrong(&fields.path_of("api_endpoint"), text);
+        take("api_endpoint", Wrong::NotUrl);
     }
-    let bucket_key = required(&fields, "bucket_key", report);
-    let access_token = required(&fields, "access_token", report);
-    if let Some(token) = &access_token
-        && !token.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
-    {
-        let text = "access_token cannot stand in a header: only printable ASCII may";
-        report.wrong(&fields.path_of("access_token"), text);
+    let mut required = |name: &str| match text(config, name) {
+        Ok(Some(text)) => Some(text),
+        Ok(None) => {
+            take(name, Wrong::Required);
+            None
+        }
+        Err(problem) => {
+            take(name, problem);
+            None
+        }
+    };
+    let bucket_key = required("bucket_key");
+    let access_token = required("access_token");
+    if bucket_key.as_deref().is_some_and(|key| key == "." || key == "..") {
+        take("bucket_key", Wrong::PathStep);
     }
-    let timeout_ms = milliseconds(&fields, "timeout", DEFAULT_TIMEOUT_MS, report);
-    if timeout_ms == Some(0) {
-        report.wrong(
-            &fields.path_of("timeout"),
-            "timeout must be greater than 0 (milliseconds)",
-        );
+    let in_header = |token: &str| token.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if access_token.as_deref().is_some_and(|token| !in_header(token)) {
+        take("access_token", Wrong::NotForHeaders);
     }
-    let keepalive_ms = milliseconds(&fields, "keepalive", DEFAULT_KEEPALIVE_MS, report);
-    let log_body = boolean(&fields, "log_body", false, report);
-    let tls_verify = boolean(&fields, "tls_verify", true, report);
-    Some(Settings {
-        log_body: log_body?,
-        destination: Arc::new(Destination {
-            url: messages_url(&endpoint?, &bucket_key?),
-            access_token: Secret::new(&access_token?),
-            timeout_ms: timeout_ms?,
-            keepalive_ms: keepalive_ms?,
-            tls_verify: tls_verify?,
+    let mut number = |name: &str, default| {
+        milliseconds(config.get(name), default, typing).unwrap_or_else(|problem| {
+            take(name, problem);
+            default
+        })
+    };
+    let timeout_ms = number("timeout", DEFAULT_TIMEOUT_MS);
+    let keepalive_ms = number("keepalive", DEFAULT_KEEPALIVE_MS);
+    if timeout_ms == 0 {
+        take("timeout", Wrong::Zero);
+    }
+    let mut flag = |name: &str, default| {
+        boolean(config.get(name), default, typing).unwrap_or_else(|problem| {
+            take(name, problem);
+            default
+        })
+    };
+    let log_body = flag("log_body", false);
+    let tls_verify = flag("tls_verify", true);
+    match (endpoint, bucket_key, access_token) {
+        (Some(endpoint), Some(bucket_key), Some(access_token)) if wrong.is_empty() => Ok(Settings {
+            api_endpoint,
+            log_body,
+            destination: Arc::new(Destination {
+                url: messages_url(&endpoint, &bucket_key),
+                access_token: Secret::new(&access_token),
+                timeout_ms,
+                keepalive_ms,
+                tls_verify,
+            }),
+            bucket_key,
         }),
-    })
+        (Some(_) | None, Some(_) | None, Some(_) | None) => Err(wrong),
+    }
 }
 
 /// `{endpoint}/buckets/{bucket_key}/messages`: the endpoint's base path is kept, its query and credentials are not.
@@ -111,72 +212,45 @@ fn parse_endpoint(text: &str) -> Option<Url> {
     (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
 }
 
-/// A trimmed string; what is no string is reported, and what is empty counts as absent.
-fn text(fields: &Fields<'_>, name: &str, report: &mut Report) -> Option<String> {
-    match fields.get(name)? {
-        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            report.wrong(
-                &fields.path_of(name),
-                format!("{name} is not a string (put it in quotes)"),
-            );
-            None
-        }
+/// A trimmed string; what is empty counts as absent.
+fn text(config: &Map<String, Value>, name: &str) -> Result<Option<String>, Wrong> {
+    match config.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => Err(Wrong::NotString),
     }
 }
 
-fn required(fields: &Fields<'_>, name: &str, report: &mut Report) -> Option<String> {
-    let is_a_string = fields.get(name).is_none_or(Value::is_string);
-    let found = text(fields, name, report);
-    if found.is_none() && is_a_string {
-        report.wrong(&fields.path_of(name), format!("{name} is required"));
-    }
-    // `.` and `..` would be taken for steps of the path.
-    if name == "bucket_key" && found.as_deref().is_some_and(|key| key == "." || key == "..") {
-        report.wrong(&fields.path_of(name), "bucket_key cannot be `.` or `..`");
-        return None;
-    }
-    found
-}
-
-/// A number, also as a string, of milliseconds; fractions are cut off.
-fn milliseconds(fields: &Fields<'_>, name: &str, default: u64, report: &mut Report) -> Option<u64> {
-    let Some(value) = fields.get(name) else {
-        return Some(default);
+/// A number of milliseconds; fractions are cut off.
+fn milliseconds(value: Option<&Value>, default: u64, typing: Typing) -> Result<u64, Wrong> {
+    let number = match (value, typing) {
+        (None | Some(Value::Null), _) => return Ok(default),
+        (Some(Value::Number(number)), _) => number.as_f64(),
+        (Some(Value::String(text)), Typing::Lenient) => text.trim().parse::<f64>().ok(),
+        (Some(Value::String(_)), Typing::Strict)
+        | (Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)), _) => None,
     };
-    let number = match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse::<f64>().ok(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    };
-    let Some(number) = number.filter(|number| number.is_finite()) else {
-        report.wrong(&fields.path_of(name), format!("{name} is not a number"));
-        return None;
-    };
+    let number = number
+        .filter(|number| number.is_finite())
+        .ok_or(Wrong::NotNumber)?;
     let whole = format!("{:.0}", number.trunc()).parse::<u64>().ok();
     let whole = whole.filter(|whole| *whole <= MAX_DURATION_MS && number >= 0.0);
-    if whole.is_none() {
-        let text = format!("{name} must be between 0 and {MAX_DURATION_MS} (milliseconds)");
-        report.wrong(&fields.path_of(name), text);
-    }
-    whole
+    whole.ok_or(Wrong::OutOfRange)
 }
 
-/// A boolean, also as a string in any case.
-fn boolean(fields: &Fields<'_>, name: &str, default: bool, report: &mut Report) -> Option<bool> {
-    let Some(value) = fields.get(name) else {
-        return Some(default);
-    };
-    let flag = match value {
-        Value::Bool(flag) => Some(*flag),
-        Value::String(text) if text.trim().eq_ignore_ascii_case("true") => Some(true),
-        Value::String(text) if text.trim().eq_ignore_ascii_case("false") => Some(false),
-        Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => None,
-    };
-    if flag.is_none() {
-        report.wrong(&fields.path_of(name), format!("{name} is not a boolean"));
+/// A boolean; as text, in any case.
+fn boolean(value: Option<&Value>, default: bool, typing: Typing) -> Result<bool, Wrong> {
+    match (value, typing) {
+        (None | Some(Value::Null), _) => Ok(default),
+        (Some(Value::Bool(flag)), _) => Ok(*flag),
+        (Some(Value::String(text)), Typing::Lenient) if text.trim().eq_ignore_ascii_case("true") => Ok(true),
+        (Some(Value::String(text)), Typing::Lenient) if text.trim().eq_ignore_ascii_case("false") => {
+            Ok(false)
+        }
+        (Some(Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_)), _) => {
+            Err(Wrong::NotBoolean)
+        }
     }
-    flag
 }
 
 /// `; did you mean …?` for the nearest of the known names, when one is near.

@@ -9,7 +9,7 @@ use super::{Decision, Destination, PluginSet, UnboundConfig};
 use crate::gateway::document::SourceFile;
 use crate::gateway::entities::{Reference, Route, Service};
 use crate::gateway::router::{Refusal, RouterFlavor};
-use crate::gateway::snapshot::{ConsumerMatch, Resolution, RouteMatch, Snapshot, UnknownRoute};
+use crate::gateway::snapshot::{ConsumerMatch, KnownBy, Resolution, RouteMatch, Snapshot, UnknownRoute};
 use crate::telemetry::secret::Secret;
 
 const GATEWAY: &str = "
@@ -304,10 +304,20 @@ fn the_environment_gives_one_global_configuration() {
         "p.yml",
         "{plugins: [{name: runscope, config: {access_token: T, bucket_key: B}}]}",
     );
-    let twice = read(&[global], whole).expect_err("two global ones").to_string();
+    let both = read(&[global], whole).expect("the order of sources decides");
+    let set = PluginSet::bind(&both, &gateway());
+    let active: Vec<_> = set.active().map(|config| config.origin.as_str()).collect();
+    assert_eq!(active, ["p.yml: plugins[0]"]);
+    let [shadowed] = set.inactive() else {
+        panic!("{:?}", set.inactive())
+    };
     assert_eq!(
-        twice,
-        "environment: has the same scope as p.yml: plugins[0]; one of them must go"
+        (shadowed.origin.as_str(), shadowed.scope.as_str()),
+        ("environment", "global")
+    );
+    assert_eq!(
+        shadowed.reason.to_string(),
+        "p.yml: plugins[0] has the same scope and comes first"
     );
 }
 
@@ -408,6 +418,42 @@ const ROUTES: [(Option<&str>, Option<&str>); 5] = [
 ];
 
 #[test]
+fn an_unknown_consumer_matters_where_somebodys_configuration_says_otherwise() {
+    #[track_caller]
+    fn check(configs: &str, expected: Option<&str>) {
+        let snapshot = gateway();
+        let set = PluginSet::bind(&plugins(&format!("{{plugins: [{configs}]}}")), &snapshot);
+        let route = snapshot.route(&Reference::Name("r".to_owned())).expect("a route");
+        let decision = set.decide(&Resolution {
+            route: RouteMatch::Matched(Arc::clone(route)),
+            service: None,
+            consumer: ConsumerMatch::Unknown,
+            credentials: Arc::from([]),
+            refusal: None,
+            outer_port: None,
+        });
+        let got = match &decision {
+            Decision::Use(config) => Some(config.origin.as_str()),
+            Decision::ConsumerUnknown => None,
+            Decision::None | Decision::RouteUnknown => panic!("{configs}: {decision:?}"),
+        };
+        assert_eq!(got, expected, "{configs}");
+    }
+    let global = "{name: runscope, config: {access_token: T, bucket_key: B}}";
+    let hers = |rest: &str| {
+        format!("{global}, {{name: runscope, consumer: c, config: {{access_token: T, bucket_key: {rest}}}}}")
+    };
+    check(global, Some("p.yml: plugins[0]"));
+    check(&hers("B"), Some("p.yml: plugins[0]"));
+    check(&hers("C"), None);
+    check(&hers("B, log_body: true"), None);
+    check(
+        "{name: runscope, consumer: c, config: {access_token: T, bucket_key: B}}",
+        None,
+    );
+}
+
+#[test]
 fn precedence_is_kongs_for_every_set_of_configurations_and_all_that_may_be_unknown() {
     let snapshot = gateway();
     let consumer = |name: &str| {
@@ -418,8 +464,14 @@ fn precedence_is_kongs_for_every_set_of_configurations_and_all_that_may_be_unkno
         )
     };
     let consumers = [
-        (ConsumerMatch::Known(consumer("c")), vec![Some("c")]),
-        (ConsumerMatch::Known(consumer("c2")), vec![Some("c2")]),
+        (
+            ConsumerMatch::Known(consumer("c"), KnownBy::Credentials),
+            vec![Some("c")],
+        ),
+        (
+            ConsumerMatch::Known(consumer("c2"), KnownBy::Credentials),
+            vec![Some("c2")],
+        ),
         (ConsumerMatch::Nobody, vec![None]),
         (ConsumerMatch::Unknown, vec![Some("c"), Some("c2"), None]),
     ];
@@ -435,9 +487,14 @@ fn precedence_is_kongs_for_every_set_of_configurations_and_all_that_may_be_unkno
             .cloned();
         (route, service)
     };
-    let destination = Arc::clone(
-        &plugins("{plugins: [{name: runscope, config: {access_token: T, bucket_key: B}}]}")[0].destination,
-    );
+    // One bucket each: where two configurations say the same, it does not matter which one is in force.
+    let destinations: Vec<_> = (0..TABLE.len())
+        .map(|number| {
+            let config = format!("{{access_token: T, bucket_key: B{number}}}");
+            let configs = plugins(&format!("{{plugins: [{{name: runscope, config: {config}}}]}}"));
+            Arc::clone(&configs[0].destination)
+        })
+        .collect();
     let mut asked = 0;
     // Each scope is absent, enabled or disabled.
     for set in 0..3_u32.pow(8) {
@@ -457,7 +514,7 @@ fn precedence_is_kongs_for_every_set_of_configurations_and_all_that_may_be_unkno
                 consumer: name(*by_consumer, "c"),
                 enabled: states[number] == 1,
                 log_body: false,
-                destination: Arc::clone(&destination),
+                destination: Arc::clone(&destinations[number]),
             })
             .collect();
         let plugin_set = PluginSet::bind(&configs, &snapshot);
@@ -480,7 +537,7 @@ fn precedence_is_kongs_for_every_set_of_configurations_and_all_that_may_be_unkno
             // A consumer is only ever known where a route was found.
             let somewhere = ROUTES
                 .iter()
-                .filter(|(route, _)| route.is_some() || !matches!(who, ConsumerMatch::Known(_)));
+                .filter(|(route, _)| route.is_some() || !matches!(who, ConsumerMatch::Known(..)));
             cases.push((unknown, None, somewhere.copied().collect()));
             for (route, service, possible_routes) in cases {
                 let worlds = possible_routes.iter().flat_map(|(route, service)| {

@@ -91,3 +91,28 @@ pub(super) fn build(destination: &Destination, idle_connections: usize) -> Resul
     }
     builder.build().map_err(ClientError::Client)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Clients, MAX_CLIENTS, MAX_MS, duration};
+    use crate::message::tests::config;
+    use crate::plugin::Destination;
+
+    #[test]
+    fn clients_are_bounded() {
+        let mut clients = Clients::new(1);
+        for port in 0..2 * MAX_CLIENTS.get() {
+            let url = format!("http://127.0.0.1:{}/", 1000 + port);
+            let destination = Destination::clone(&config(true, &url).destination);
+            clients.client(&destination).unwrap();
+            clients.client(&destination).unwrap();
+            assert_eq!(clients.kept.len(), (port + 1).min(MAX_CLIENTS.get()));
+        }
+    }
+
+    #[test]
+    fn a_duration_is_at_most_a_day() {
+        assert_eq!(duration(MAX_MS - 1).as_millis(), u128::from(MAX_MS - 1));
+        assert_eq!(duration(u64::MAX).as_millis(), u128::from(MAX_MS));
+    }
+}

@@ -186,6 +186,50 @@ fn the_view_is_what_the_old_plugin_posted() {
 }
 
 #[test]
+fn the_view_is_what_kongs_own_log_serializer_posted() {
+    let calls = recorded();
+    let posts = fixture::recorded_serializer_posts();
+    assert_eq!(posts.len(), 1);
+    for post in posts {
+        let id = post["request"]["id"].as_str();
+        let (_, joined) = calls
+            .iter()
+            .find(|(_, joined)| {
+                joined
+                    .client
+                    .response
+                    .as_ref()
+                    .unwrap()
+                    .headers
+                    .text("X-Kong-Request-Id")
+                    == id
+            })
+            .expect("the call is in the transcript");
+        let posted: BTreeMap<String, String> =
+            serde_json::from_value(post["request"]["headers"].clone()).expect("a map of strings");
+        let seen: BTreeMap<String, String> = lines(&plugin_view(joined))
+            .into_iter()
+            .map(|(line, value)| (line.to_ascii_lowercase(), value))
+            .collect();
+        assert_eq!(seen, posted);
+        // And what became of it: one try, whose waiting time is the header's.
+        assert_eq!(
+            post["tries"].as_array().map(Vec::len),
+            Some(joined.upstream.len())
+        );
+        let answer = &joined.client.response.as_ref().unwrap().headers;
+        assert_eq!(
+            answer.text("X-Kong-Upstream-Latency"),
+            Some(&*post["latencies"]["proxy"].to_string())
+        );
+        assert_eq!(
+            answer.text("X-Kong-Proxy-Latency"),
+            Some(&*post["latencies"]["kong"].to_string())
+        );
+    }
+}
+
+#[test]
 fn made_up_exchanges() {
     #[track_caller]
     fn check(

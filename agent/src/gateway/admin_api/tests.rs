@@ -20,6 +20,7 @@ use crate::gateway::source::api_client::{
 use crate::gateway::source::{Fingerprint, Look, Reading, Source, SourceError};
 use crate::telemetry::secret::Secret;
 
+mod credentials;
 pub(crate) mod dialects;
 mod reach;
 
@@ -102,6 +103,10 @@ async fn collection(
     if fake.behaviour == Behaviour::NeverEnds {
         let number = fake.requests.load(Ordering::SeqCst);
         return axum::Json(json!({"next": format!("/x?offset={number}"), "data": []})).into_response();
+    }
+    // Nobody may see credentials here.
+    if !std::path::Path::new(&format!("{ADMIN}/list-{name}.json")).exists() {
+        return StatusCode::NOT_FOUND.into_response();
     }
     let all = recorded(&format!("list-{name}"));
     let all = all["data"].as_array().expect("a list");

@@ -131,7 +131,7 @@ pub(super) fn prepare(root: &mut Value, report: &mut Report) -> Vec<SnapshotWarn
     }]
 }
 
-/// Fields whose values are not read here, or by name only.
+/// Fields whose values are not read here, or may be missing: whom a credential names is then unknown.
 fn is_unread(key: &str) -> bool {
     let others = [
         "plugins",
@@ -144,12 +144,22 @@ fn is_unread(key: &str) -> bool {
     others.contains(&key) || key.ends_with("_credentials") || key.ends_with("_secrets")
 }
 
+/// Whether a text stands, in part, for a value that is not there.
+pub(super) fn is_unset(text: &str) -> bool {
+    unset(text).is_some()
+}
+
+/// The variable of a text that stands for a value that is not there.
+fn unset(text: &str) -> Option<&str> {
+    let [open, close] = UNSET;
+    let (name, _) = text.split_once(open)?.1.split_once(close)?;
+    Some(name)
+}
+
 fn find_unset(value: &Value, path: &str, report: &mut Report) {
     match value {
         Value::String(text) => {
-            let [open, close] = UNSET;
-            let inner = text.split_once(open).and_then(|(_, rest)| rest.split_once(close));
-            if let Some((name, _)) = inner {
+            if let Some(name) = unset(text) {
                 let what = format!("needs the environment variable `{name}`, which kongtap does not have");
                 report.wrong(path, what);
             }

@@ -22,6 +22,7 @@ use crate::gateway::router::{Found, Matched};
 use crate::gateway::snapshot::{SnapshotWarning, UnknownRoute};
 
 mod evaluate;
+mod explain;
 mod expression;
 mod fields;
 mod index;

@@ -17,6 +17,7 @@ use crate::gateway::snapshot::{SnapshotWarning, UnknownRoute};
 
 mod category;
 mod entry;
+mod explain;
 mod hits;
 mod host;
 mod pattern;

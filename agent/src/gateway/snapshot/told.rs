@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::correlate::JoinedExchange;
 use crate::gateway::entities::{Consumer, Route, Service, Upstream};
-use crate::gateway::snapshot::{ConsumerMatch, Resolution, RouteMatch, UnknownRoute};
+use crate::gateway::snapshot::{ConsumerMatch, KnownBy, Resolution, RouteMatch, UnknownRoute};
 use crate::http::headers::Headers;
 
 /// The longest value that is taken for an id or a name, bytes.
@@ -22,7 +22,7 @@ pub(super) fn resolution(joined: &JoinedExchange) -> Resolution {
         None => (RouteMatch::Unknown(UnknownRoute::NoConfiguration), None),
     };
     let consumer = consumer(joined).map_or(ConsumerMatch::Unknown, |consumer| {
-        ConsumerMatch::Known(Arc::new(consumer))
+        ConsumerMatch::Known(Arc::new(consumer), KnownBy::UpstreamHeaders)
     });
     Resolution {
         route,

@@ -1,13 +1,18 @@
 //! Where a body ends: by length, by chunks, by the connection's end, or at once (RFC 9112 section 6).
+//!
+//! In: a head's fields, then the bytes that follow it. Out: [`Framing`], and what was odd about what the head said. Where a
+//! request says several things, or nothing that can be read, it is taken as nginx 1.25 takes it, which refuses most of them
+//! with 400 or 501 and reads no further (`src/http/ngx_http_request.c`).
 
+mod chunk;
+
+pub(crate) use self::chunk::Chunk;
+#[cfg(test)]
+pub(super) use self::chunk::{SIZE_LINE_LIMIT_BYTES, TRAILER_LIMIT_BYTES};
 use super::head::{RequestHead, ResponseHead};
+use crate::http::anomaly::{Anomalies, Anomaly};
+use crate::http::exchange::Version;
 use crate::http::headers::Headers;
-
-/// Longest chunk-size line, chunk extensions included, bytes.
-const SIZE_LINE_LIMIT_BYTES: u32 = 4096;
-
-/// Longest trailer section, bytes.
-const TRAILER_LIMIT_BYTES: u32 = 64 << 10;
 
 /// How a body is framed, and how far into it the reader is.
 #[derive(Debug)]
@@ -24,21 +29,20 @@ pub(crate) enum Framing {
     UntilClose,
     /// What follows is not HTTP.
     Tunnel,
+    /// The gateway answers with an error and reads no further, so what follows is nothing.
+    Refused,
 }
 
-/// Where in the chunk framing the next byte is.
-#[derive(Debug)]
-pub(crate) enum Chunk {
-    /// In the hexadecimal digits of a size.
-    Size { value: u64, digits: u32 },
-    /// In the rest of the size line.
-    Extension { value: u64, seen: u32 },
-    /// In the data.
-    Data(u64),
-    /// In the line end after the data.
-    DataEnd,
-    /// In the trailer section; `line` counts the bytes of the current line.
-    Trailer { line: u32, seen: u32 },
+/// What bytes of a body are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Chunk sizes, extensions and line ends.
+    #[default]
+    Framing,
+    /// The body itself.
+    Data,
+    /// The trailer section, with the empty line that ends it.
+    Trailer,
 }
 
 /// What became of some bytes of a body.
@@ -46,18 +50,31 @@ pub(crate) enum Chunk {
 pub(crate) struct Step {
     /// Bytes used up.
     pub(crate) taken: u64,
-    /// Whether they are data and not framing.
-    pub(crate) is_data: bool,
+    /// What they are.
+    pub(crate) part: Part,
     /// The body ended with them.
     pub(crate) ended: bool,
     /// The framing makes no sense (any more); the rest is not part of this body as far as can be told.
     pub(crate) lost: bool,
+    /// A line of the framing ended in LF alone.
+    pub(crate) bare_line_feed: bool,
 }
 
 impl Step {
-    /// The data among `bytes`, from which this step was made.
-    pub(crate) fn data_of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        let taken = if self.is_data {
+    /// `taken` bytes of the body itself.
+    const fn data(taken: u64, ended: bool) -> Self {
+        Self {
+            taken,
+            part: Part::Data,
+            ended,
+            lost: false,
+            bare_line_feed: false,
+        }
+    }
+
+    /// Those of `bytes`, from which this step was made, that are `part`.
+    pub(crate) fn bytes_of<'a>(&self, part: Part, bytes: &'a [u8]) -> &'a [u8] {
+        let taken = if self.part == part {
             usize::try_from(self.taken).unwrap_or(usize::MAX)
         } else {
             0
@@ -74,44 +91,170 @@ fn ends_chunks(bytes: &[u8]) -> bool {
         .is_some_and(|before| before.is_empty() || before.ends_with(b"\r\n"))
 }
 
-/// The framing of a request's body.
-pub(crate) fn of_request(head: &RequestHead) -> Framing {
-    by_headers(&head.headers).unwrap_or(Framing::Empty)
+/// The framing of a request's body, with what was odd about its head.
+pub(crate) fn of_request(head: &RequestHead) -> (Framing, Anomalies) {
+    let said = Said::by(&head.headers);
+    let mut anomalies = said.anomalies(head.version);
+    anomalies.extend(head.anomalies);
+    // Of a head that was not read to its end it is not known.
+    let is_read = !anomalies.contains_any(&[Anomaly::BadRequestLine, Anomaly::UnfinishedHead]);
+    anomalies.insert_if(
+        said.hosts == 0 && head.version == Version::Http11 && is_read,
+        Anomaly::MissingHost,
+    );
+    anomalies.insert_if(said.hosts > 1, Anomaly::RepeatedHost);
+    let framing = if anomalies.contains_any(ALWAYS_REFUSED) {
+        Framing::Refused
+    } else if said.coding_lines > 0 {
+        Framing::Chunked(Chunk::START)
+    } else {
+        said.length().unwrap_or(Framing::Empty)
+    };
+    (framing, anomalies)
 }
 
-/// The framing of a response's body. `method`: the request's, if it was seen.
-pub(crate) fn of_response(head: &ResponseHead, method: Option<&[u8]>) -> Framing {
-    if head.status == 101 || (method == Some(b"CONNECT") && (200..300).contains(&head.status)) {
-        return Framing::Tunnel;
-    }
-    if method == Some(b"HEAD") || matches!(head.status, 204 | 304) {
-        return Framing::Empty;
-    }
-    by_headers(&head.headers).unwrap_or(Framing::UntilClose)
-}
-
-/// `Transfer-Encoding` wins over `Content-Length`, as it does in nginx.
-fn by_headers(headers: &Headers) -> Option<Framing> {
-    let chunked = headers.all("transfer-encoding").last().is_some_and(|value| {
-        value
-            .rsplit(|byte| *byte == b',')
-            .next()
-            .is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
-    });
-    if chunked {
-        return Some(Framing::Chunked(Chunk::Size { value: 0, digits: 0 }));
-    }
-    let length = headers.text("content-length")?.trim();
-    if length.is_empty() || !length.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    length.parse().ok().map(|length| {
-        if length == 0 {
-            Framing::Empty
+/// The framing of a response's body, with what was odd about its head. `method`: the request's, if it was seen.
+pub(crate) fn of_response(head: &ResponseHead, method: Option<&[u8]>) -> (Framing, Anomalies) {
+    let said = Said::by(&head.headers);
+    let mut anomalies = said.anomalies(head.version);
+    anomalies.extend(head.anomalies);
+    let framing = if head.status == 101 || (method == Some(b"CONNECT") && (200..300).contains(&head.status)) {
+        Framing::Tunnel
+    } else if method == Some(b"HEAD") || matches!(head.status, 204 | 304) {
+        Framing::Empty
+    } else if said.coding_lines > 0 {
+        // RFC 9112 section 6.3, item 4.
+        if said.ends_in_chunked {
+            Framing::Chunked(Chunk::START)
         } else {
-            Framing::Length(length)
+            Framing::UntilClose
         }
-    })
+    } else {
+        said.length().unwrap_or(Framing::UntilClose)
+    };
+    (framing, anomalies)
+}
+
+/// What every nginx answers with an error at once. Bodies by such heads have no reading that all agree on.
+const ALWAYS_REFUSED: &[Anomaly] = &[
+    Anomaly::ConflictingContentLength,
+    Anomaly::RepeatedContentLength,
+    Anomaly::BadContentLength,
+    Anomaly::TransferEncodingNotChunked,
+    Anomaly::RepeatedTransferEncoding,
+    Anomaly::BadMethod,
+    Anomaly::BadRequestLine,
+    Anomaly::Http09,
+];
+
+/// What nginx refuses since 1.21.1 or so, and took one way or the other before: what its answer says decides.
+const PERHAPS_REFUSED: &[Anomaly] = &[
+    Anomaly::ContentLengthAndTransferEncoding,
+    Anomaly::TransferEncodingInHttp10,
+    Anomaly::ObsFold,
+    Anomaly::SpaceBeforeColon,
+    Anomaly::BadFieldLine,
+    Anomaly::ControlByte,
+    Anomaly::BlanksInRequestLine,
+    Anomaly::UnknownVersion,
+    Anomaly::UnfinishedHead,
+    Anomaly::MissingHost,
+    Anomaly::RepeatedHost,
+];
+
+/// Whether a request with these oddities may be one that the gateway refuses.
+pub(super) fn may_be_refused(anomalies: Anomalies) -> bool {
+    anomalies.contains_any(ALWAYS_REFUSED) || anomalies.contains_any(PERHAPS_REFUSED)
+}
+
+/// What the fields of a head say about its body.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    hosts: u32,
+    lengths: u32,
+    length: Option<u64>,
+    lengths_differ: bool,
+    a_length_is_bad: bool,
+    coding_lines: u32,
+    codings: u32,
+    chunked: u32,
+    ends_in_chunked: bool,
+}
+
+impl Said {
+    fn by(headers: &Headers) -> Self {
+        let mut said = Self::default();
+        for field in &headers.0 {
+            // Most fields are told by the length of their names.
+            match field.name.len() {
+                4 if field.name.eq_ignore_ascii_case(b"host") => said.hosts += 1,
+                14 if field.name.eq_ignore_ascii_case(b"content-length") => said.add_length(&field.value),
+                17 if field.name.eq_ignore_ascii_case(b"transfer-encoding") => said.add_codings(&field.value),
+                _ => {}
+            }
+        }
+        said
+    }
+
+    fn add_length(&mut self, value: &[u8]) {
+        for member in value.split(|byte| *byte == b',') {
+            self.lengths += 1;
+            match decimal(member.trim_ascii()) {
+                None => self.a_length_is_bad = true,
+                Some(length) => {
+                    self.lengths_differ |= *self.length.get_or_insert(length) != length;
+                }
+            }
+        }
+    }
+
+    fn add_codings(&mut self, value: &[u8]) {
+        self.coding_lines += 1;
+        for coding in value.split(|byte| *byte == b',') {
+            self.codings += 1;
+            self.ends_in_chunked = coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+            self.chunked += u32::from(self.ends_in_chunked);
+        }
+    }
+
+    /// What the length says, if there is one that can be followed.
+    const fn length(&self) -> Option<Framing> {
+        match self.length {
+            None => None,
+            Some(_) if self.a_length_is_bad || self.lengths_differ => None,
+            Some(0) => Some(Framing::Empty),
+            Some(length) => Some(Framing::Length(length)),
+        }
+    }
+
+    fn anomalies(&self, version: Version) -> Anomalies {
+        let mut anomalies = Anomalies::NONE;
+        let coded = self.coding_lines > 0;
+        anomalies.insert_if(self.a_length_is_bad, Anomaly::BadContentLength);
+        anomalies.insert_if(self.lengths_differ, Anomaly::ConflictingContentLength);
+        let repeats = self.lengths > 1 && !self.lengths_differ && !self.a_length_is_bad;
+        anomalies.insert_if(repeats, Anomaly::RepeatedContentLength);
+        anomalies.insert_if(
+            coded && self.lengths > 0,
+            Anomaly::ContentLengthAndTransferEncoding,
+        );
+        let is_repeated = self.coding_lines > 1 || self.chunked > 1;
+        anomalies.insert_if(is_repeated, Anomaly::RepeatedTransferEncoding);
+        let has_others = self.codings > self.chunked;
+        anomalies.insert_if(has_others, Anomaly::TransferEncodingNotChunked);
+        anomalies.insert_if(
+            coded && version == Version::Http10,
+            Anomaly::TransferEncodingInHttp10,
+        );
+        anomalies
+    }
+}
+
+/// A number of digits alone that nginx's `off_t` holds.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let is_plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let number: i64 = str::from_utf8(digits).ok().filter(|_| is_plain)?.parse().ok()?;
+    u64::try_from(number).ok()
 }
 
 impl Framing {
@@ -119,8 +262,25 @@ impl Framing {
         matches!(self, Self::Empty)
     }
 
+    /// The length that the head declared, if that frames it.
+    pub(super) const fn declared(&self) -> Option<u64> {
+        match self {
+            Self::Length(length) => Some(*length),
+            Self::Empty
+            | Self::Chunked(_)
+            | Self::Adrift
+            | Self::UntilClose
+            | Self::Tunnel
+            | Self::Refused => None,
+        }
+    }
+
     pub(crate) const fn is_tunnel(&self) -> bool {
         matches!(self, Self::Tunnel)
+    }
+
+    pub(crate) const fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused)
     }
 
     /// Whether its end, once it is seen, is all that is left to know.
@@ -136,32 +296,11 @@ impl Framing {
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Step {
         let available = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         match self {
-            Self::Empty | Self::Tunnel => Step {
-                ended: true,
-                ..Step::default()
-            },
-            Self::UntilClose => Step {
-                taken: available,
-                is_data: true,
-                ..Step::default()
-            },
-            Self::Length(remaining) => {
-                let taken = available.min(*remaining);
-                *remaining -= taken;
-                Step {
-                    taken,
-                    is_data: true,
-                    ended: *remaining == 0,
-                    lost: false,
-                }
-            }
             Self::Chunked(chunk) => chunk.read(bytes),
-            Self::Adrift => Step {
-                taken: available,
-                is_data: true,
-                ended: ends_chunks(bytes),
-                lost: false,
-            },
+            Self::Adrift => Step::data(available, ends_chunks(bytes)),
+            Self::Empty | Self::Length(_) | Self::UntilClose | Self::Tunnel | Self::Refused => {
+                self.skip(available)
+            }
         }
     }
 
@@ -182,172 +321,24 @@ impl Framing {
         match self {
             Self::Length(remaining) | Self::Chunked(Chunk::Data(remaining)) => *remaining,
             Self::UntilClose => u64::MAX,
-            Self::Empty | Self::Chunked(_) | Self::Adrift | Self::Tunnel => 0,
+            Self::Empty | Self::Chunked(_) | Self::Adrift | Self::Tunnel | Self::Refused => 0,
         }
     }
 
     /// Passes over `hole` bytes that were not seen.
     pub(crate) fn skip(&mut self, hole: u64) -> Step {
         match self {
-            Self::Empty | Self::Tunnel => Step {
+            Self::Empty | Self::Tunnel | Self::Refused => Step {
                 ended: true,
                 ..Step::default()
             },
-            Self::UntilClose | Self::Adrift => Step {
-                taken: hole,
-                is_data: true,
-                ..Step::default()
-            },
+            Self::UntilClose | Self::Adrift => Step::data(hole, false),
             Self::Length(remaining) => {
                 let taken = hole.min(*remaining);
                 *remaining -= taken;
-                Step {
-                    taken,
-                    is_data: true,
-                    ended: *remaining == 0,
-                    lost: false,
-                }
+                Step::data(taken, *remaining == 0)
             }
             Self::Chunked(chunk) => chunk.skip(hole),
         }
     }
-}
-
-impl Chunk {
-    fn read(&mut self, bytes: &[u8]) -> Step {
-        if let Self::Data(remaining) = self {
-            let taken = u64::try_from(bytes.len()).unwrap_or(u64::MAX).min(*remaining);
-            *remaining -= taken;
-            if *remaining == 0 {
-                *self = Self::DataEnd;
-            }
-            return Step {
-                taken,
-                is_data: true,
-                ..Step::default()
-            };
-        }
-        let mut taken = 0;
-        for byte in bytes {
-            taken += 1;
-            match self.frame(*byte) {
-                Frame::Goes if matches!(self, Self::Data(_)) => break,
-                Frame::Goes => {}
-                Frame::Ends => {
-                    return Step {
-                        taken,
-                        is_data: false,
-                        ended: true,
-                        lost: false,
-                    };
-                }
-                Frame::Breaks => {
-                    return Step {
-                        taken: taken - 1,
-                        is_data: false,
-                        ended: false,
-                        lost: true,
-                    };
-                }
-            }
-        }
-        Step {
-            taken,
-            ..Step::default()
-        }
-    }
-
-    /// Takes one byte of framing.
-    fn frame(&mut self, byte: u8) -> Frame {
-        match self {
-            Self::Size { value, digits } => {
-                if let Some(digit) = char::from(byte).to_digit(16) {
-                    // 16 digits are a u64; more could only be leading zeros, which nobody sends.
-                    if *digits == 16 {
-                        return Frame::Breaks;
-                    }
-                    *value = (*value << 4) | u64::from(digit);
-                    *digits += 1;
-                    return Frame::Goes;
-                }
-                if *digits == 0 || !matches!(byte, b'\r' | b'\n' | b';' | b' ' | b'\t') {
-                    return Frame::Breaks;
-                }
-                let value = *value;
-                if byte == b'\n' {
-                    self.begin_chunk(value);
-                } else {
-                    *self = Self::Extension { value, seen: 1 };
-                }
-                Frame::Goes
-            }
-            Self::Extension { value, seen } => {
-                *seen += 1;
-                if byte == b'\n' {
-                    let value = *value;
-                    self.begin_chunk(value);
-                } else if *seen > SIZE_LINE_LIMIT_BYTES {
-                    return Frame::Breaks;
-                }
-                Frame::Goes
-            }
-            Self::Data(_) => Frame::Goes,
-            Self::DataEnd => match byte {
-                b'\r' => Frame::Goes,
-                b'\n' => {
-                    *self = Self::Size { value: 0, digits: 0 };
-                    Frame::Goes
-                }
-                _ => Frame::Breaks,
-            },
-            Self::Trailer { line, seen } => {
-                *seen += 1;
-                match byte {
-                    b'\n' if *line == 0 => return Frame::Ends,
-                    b'\n' => *line = 0,
-                    b'\r' => {}
-                    _ => *line += 1,
-                }
-                if *seen > TRAILER_LIMIT_BYTES {
-                    Frame::Breaks
-                } else {
-                    Frame::Goes
-                }
-            }
-        }
-    }
-
-    const fn begin_chunk(&mut self, size: u64) {
-        *self = if size == 0 {
-            Self::Trailer { line: 0, seen: 0 }
-        } else {
-            Self::Data(size)
-        };
-    }
-
-    fn skip(&mut self, hole: u64) -> Step {
-        let Self::Data(remaining) = self else {
-            return Step {
-                lost: true,
-                ..Step::default()
-            };
-        };
-        let taken = hole.min(*remaining);
-        *remaining -= taken;
-        if *remaining == 0 {
-            *self = Self::DataEnd;
-        }
-        Step {
-            taken,
-            is_data: true,
-            ended: false,
-            lost: taken < hole,
-        }
-    }
-}
-
-enum Frame {
-    Goes,
-    Ends,
-    Breaks,
 }

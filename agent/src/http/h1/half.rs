@@ -14,13 +14,16 @@ pub(super) enum State {
     Body(Framing),
     /// It is passed over until a call begins like a head.
     Resync,
+    /// It is passed over: the gateway does not read it (requests), or nobody asked for it (responses). Until the response has
+    /// ended, or until there is another request.
+    Ignored,
 }
 
 /// One direction.
 #[derive(Debug)]
 pub(super) struct Half {
     pub(super) state: State,
-    /// An unfinished head.
+    /// An unfinished head, or trailer section.
     pub(super) head: BytesMut,
     /// How much of `head` has been searched for its end.
     pub(super) searched: usize,

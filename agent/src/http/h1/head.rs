@@ -1,25 +1,29 @@
-//! Heads: where one ends, and what it says.
+//! Heads: where one ends, and what its first line says. The lines after it are read in `fields`.
 //!
-//! The start line is read here, byte-transparently; the fields are `httparse`'s. A head that `httparse` refuses (folded
-//! lines, stray bytes) is tried once more in its lenient form, which leaves out the lines that cannot be read.
+//! In: a head's bytes. Out: [`RequestHead`] or [`ResponseHead`], byte-transparent, with what was odd about it. Any text gives a
+//! request, because whatever a client sends in the place of one is answered as one; a response is one or is none.
 
-use std::mem::MaybeUninit;
+pub(super) mod fields;
 
 use bytes::Bytes;
 
+use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::exchange::Version;
-use crate::http::headers::{Header, Headers};
+use crate::http::headers::Headers;
 
-/// Most fields of one head that can be read; a head with more is not read.
+/// Most fields of one head that are kept.
 pub(crate) const FIELDS: usize = 256;
 
 /// A request's head.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
+    /// Empty where there is no such word.
     pub(crate) method: Bytes,
+    /// Likewise.
     pub(crate) target: Bytes,
     pub(crate) version: Version,
     pub(crate) headers: Headers,
+    pub(crate) anomalies: Anomalies,
 }
 
 /// A response's head.
@@ -29,6 +33,7 @@ pub(crate) struct ResponseHead {
     pub(crate) reason: Bytes,
     pub(crate) version: Version,
     pub(crate) headers: Headers,
+    pub(crate) anomalies: Anomalies,
 }
 
 /// Where a head ends.
@@ -43,10 +48,7 @@ pub(crate) enum HeadEnd {
 /// Finds the empty line that ends a head. `searched` remembers how far earlier calls have looked.
 pub(crate) fn find_end(bytes: &[u8], searched: &mut usize) -> HeadEnd {
     let mut from = *searched;
-    while let Some(newline) = bytes
-        .get(from..)
-        .and_then(|rest| rest.iter().position(|byte| *byte == b'\n'))
-    {
+    while let Some(newline) = bytes.get(from..).and_then(|rest| memchr::memchr(b'\n', rest)) {
         let next = from + newline + 1;
         match bytes.get(next..) {
             Some([b'\n', ..]) => return HeadEnd::At(next + 1),
@@ -63,39 +65,44 @@ pub(crate) fn find_end(bytes: &[u8], searched: &mut usize) -> HeadEnd {
     HeadEnd::NotYet
 }
 
-/// Reads a request's head; `None` if it is none.
-pub(crate) fn parse_request(text: &[u8], most_fields: usize) -> Option<RequestHead> {
+/// Reads a request's head. One that did not come to its end is read as far as its last whole line.
+pub(crate) fn parse_request(text: &[u8], most_fields: usize) -> RequestHead {
     let text = Bytes::copy_from_slice(text);
-    let (line, fields) = split_line(&text)?;
-    let method_end = line.iter().position(|byte| *byte == b' ')?;
-    let (method, rest) = line.split_at_checked(method_end)?;
-    let rest = rest.trim_ascii();
-    // nginx takes a target with spaces in it as far as the last space, if a version follows.
-    let (target, version) = match rest.iter().rposition(|byte| *byte == b' ') {
-        Some(space) => {
-            let (target, version) = rest.split_at_checked(space)?;
-            (target.trim_ascii_end(), version_of(version.trim_ascii())?)
-        }
-        // HTTP/0.9 has no version and no fields; no gateway serves it.
-        None => return None,
+    let (line, fields, mut anomalies) = split_line(&text);
+    let line = request_line(line, text.contains(&b'\n'), &mut anomalies);
+    let (headers, odd) = if line.has_fields {
+        fields::parse(&text, fields, most_fields)
+    } else {
+        (Headers::default(), Anomalies::NONE)
     };
-    if method.is_empty() || target.is_empty() || !method.iter().all(u8::is_ascii_graphic) {
-        return None;
+    anomalies.extend(odd);
+    RequestHead {
+        method: text.slice_ref(line.method),
+        target: text.slice_ref(line.target),
+        version: line.version,
+        headers,
+        anomalies,
     }
-    Some(RequestHead {
-        method: text.slice_ref(method),
-        target: text.slice_ref(target),
-        version,
-        headers: parse_fields(&text, fields, most_fields)?,
-    })
+}
+
+/// Whether `text` begins with a whole line of HTTP/0.9.
+pub(super) fn is_http09(text: &[u8]) -> bool {
+    text.contains(&b'\n') && parse_request(text, 0).anomalies.contains(Anomaly::Http09)
 }
 
 /// Reads a response's head; `None` if it is none.
 pub(crate) fn parse_response(text: &[u8], most_fields: usize) -> Option<ResponseHead> {
     let text = Bytes::copy_from_slice(text);
-    let (line, fields) = split_line(&text)?;
+    let (line, fields, mut anomalies) = split_line(&text);
     let (version, rest) = line.split_at_checked(line.iter().position(|byte| *byte == b' ')?)?;
-    let version = version_of(version)?;
+    let version = match version_of(version) {
+        Some(Stated::Known(version)) => version,
+        Some(Stated::Unknown) => {
+            anomalies.insert(Anomaly::UnknownVersion);
+            Version::Http11
+        }
+        None => return None,
+    };
     let rest = rest.trim_ascii_start();
     let (digits, reason) = rest.split_at_checked(3)?;
     if !(reason.is_empty() || reason.starts_with(b" ")) || !digits.iter().all(u8::is_ascii_digit) {
@@ -106,75 +113,127 @@ pub(crate) fn parse_response(text: &[u8], most_fields: usize) -> Option<Response
         .parse()
         .ok()
         .filter(|status| *status >= 100)?;
+    anomalies.insert_if(reason.iter().any(|byte| is_control(*byte)), Anomaly::ControlByte);
+    let (headers, odd) = fields::parse(&text, fields, most_fields);
+    anomalies.extend(odd);
     Some(ResponseHead {
         status,
         reason: text.slice_ref(reason.trim_ascii()),
         version,
-        headers: parse_fields(&text, fields, most_fields)?,
+        headers,
+        anomalies,
     })
 }
 
-fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let newline = text.iter().position(|byte| *byte == b'\n')?;
-    let (line, rest) = text.split_at_checked(newline)?;
-    Some((
-        line.strip_suffix(b"\r").unwrap_or(line),
-        rest.strip_prefix(b"\n").unwrap_or(rest),
-    ))
+/// The first line without its end, and what follows it.
+fn split_line(text: &[u8]) -> (&[u8], &[u8], Anomalies) {
+    let mut anomalies = Anomalies::NONE;
+    let newline = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
+    let (line, rest) = text.split_at_checked(newline).unwrap_or((text, b""));
+    let fields = rest.strip_prefix(b"\n").unwrap_or(rest);
+    let line = match line.strip_suffix(b"\r") {
+        Some(line) => line,
+        None => {
+            anomalies.insert_if(!rest.is_empty(), Anomaly::BareLineFeed);
+            line
+        }
+    };
+    (line, fields, anomalies)
 }
 
-fn version_of(text: &[u8]) -> Option<Version> {
-    match text {
-        b"HTTP/1.0" => Some(Version::Http10),
-        // nginx takes any 1.x for 1.1.
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Some(Version::Http11),
-        _ => None,
+struct RequestLine<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+    version: Version,
+    /// Lines that follow are fields of it.
+    has_fields: bool,
+}
+
+/// `is_whole`: the line has come to its end.
+fn request_line<'a>(line: &'a [u8], is_whole: bool, anomalies: &mut Anomalies) -> RequestLine<'a> {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let method_end = line.iter().position(is_blank).unwrap_or(line.len());
+    let (method, rest) = line.split_at_checked(method_end).unwrap_or((line, b""));
+    let rest = rest.trim_ascii();
+    anomalies.insert_if(line.iter().any(|byte| is_control(*byte)), Anomaly::ControlByte);
+    if method.is_empty() || !method.iter().all(u8::is_ascii_graphic) {
+        // No words at all: another protocol, or noise.
+        anomalies.insert(Anomaly::BadRequestLine);
+        return RequestLine {
+            method: b"",
+            target: b"",
+            version: Version::Http11,
+            has_fields: false,
+        };
+    }
+    // `ngx_http_parse_request_line`.
+    let is_method = method
+        .iter()
+        .all(|byte| matches!(byte, b'A'..=b'Z' | b'_' | b'-'));
+    anomalies.insert_if(!is_method, Anomaly::BadMethod);
+    // nginx before 1.21.1 took a target with blanks in it as far as the last one, if a version follows.
+    let last_blank = rest.iter().rposition(is_blank);
+    let split = last_blank.and_then(|at| Some((rest.get(..at)?, rest.get(at + 1..)?)));
+    let (target, version) = match split {
+        Some((target, stated)) => (target.trim_ascii_end(), version_of(stated)),
+        None => (rest, None),
+    };
+    let blanks = line.iter().filter(|byte| is_blank(byte)).count();
+    let (target, version, has_fields) = match (version, last_blank) {
+        (Some(stated), _) => {
+            anomalies.insert_if(blanks != 2, Anomaly::BlanksInRequestLine);
+            let version = match stated {
+                Stated::Known(version) => version,
+                Stated::Unknown => {
+                    anomalies.insert(Anomaly::UnknownVersion);
+                    Version::Http11
+                }
+            };
+            (target, version, true)
+        }
+        (None, None) if !rest.is_empty() => {
+            anomalies.insert_if(is_whole, Anomaly::Http09);
+            (rest, Version::Http10, false)
+        }
+        (None, _) => {
+            anomalies.insert(Anomaly::BadRequestLine);
+            (rest, Version::Http11, true)
+        }
+    };
+    RequestLine {
+        method,
+        target,
+        version,
+        has_fields,
     }
 }
 
-fn parse_fields(text: &Bytes, fields: &[u8], most: usize) -> Option<Headers> {
-    let mut slots = [httparse::EMPTY_HEADER; FIELDS];
-    let slots = slots.get_mut(..most.min(FIELDS))?;
-    match httparse::parse_headers(fields, slots) {
-        Ok(httparse::Status::Complete((_, parsed))) => Some(Headers(
-            parsed
-                .iter()
-                .map(|field| Header {
-                    name: text.slice_ref(field.name.as_bytes()),
-                    value: text.slice_ref(field.value),
-                })
-                .collect(),
-        )),
-        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => None,
-        Err(_) => parse_fields_leniently(fields, most),
+/// A version as it stands in a start line.
+enum Stated {
+    Known(Version),
+    /// One of HTTP's form, which is taken for 1.1, as nginx takes all others of 1.x.
+    Unknown,
+}
+
+fn version_of(text: &[u8]) -> Option<Stated> {
+    match text.strip_prefix(b"HTTP/")? {
+        b"1.1" => Some(Stated::Known(Version::Http11)),
+        b"1.0" => Some(Stated::Known(Version::Http10)),
+        digits => {
+            let is_form = digits.contains(&b'.')
+                && digits.len() <= VERSION_BYTES
+                && digits.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+            is_form.then_some(Stated::Unknown)
+        }
     }
 }
 
-fn parse_fields_leniently(fields: &[u8], most: usize) -> Option<Headers> {
-    // Only `httparse`'s message parsers have lenient forms, so the fields are put under a status line.
-    let mut message = b"HTTP/1.1 200 \r\n".to_vec();
-    message.extend_from_slice(fields);
-    let message = Bytes::from(message);
-    let mut slots = [const { MaybeUninit::uninit() }; FIELDS];
-    let mut response = httparse::Response::new(&mut []);
-    let parsed = httparse::ParserConfig::default()
-        .allow_obsolete_multiline_headers_in_responses(true)
-        .allow_spaces_after_header_name_in_responses(true)
-        .ignore_invalid_headers_in_responses(true)
-        .parse_response_with_uninit_headers(&mut response, &message, slots.get_mut(..most.min(FIELDS))?);
-    match parsed {
-        Ok(httparse::Status::Complete(_)) => Some(Headers(
-            response
-                .headers
-                .iter()
-                .map(|field| Header {
-                    name: message.slice_ref(field.name.as_bytes()),
-                    value: message.slice_ref(field.value),
-                })
-                .collect(),
-        )),
-        Ok(httparse::Status::Partial) | Err(_) => None,
-    }
+/// `1.999`, the longest that nginx reads.
+const VERSION_BYTES: usize = 5;
+
+/// CR, NUL and their like, but for the blanks.
+const fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && byte != b'\t'
 }
 
 #[cfg(test)]
@@ -214,80 +273,35 @@ mod tests {
         }
     }
 
-    /// Method, target and fields.
-    type Expected<'a> = (&'a str, &'a [u8], &'a [(&'a str, &'a [u8])]);
-
     #[track_caller]
-    fn check_request(text: &[u8], expected: Option<Expected<'_>>) {
+    fn check_request(text: &[u8], expected: &str) {
         let head = parse_request(text, 8);
-        let seen = head.as_ref().map(|head| {
-            let fields: Vec<(String, Vec<u8>)> = head
-                .headers
-                .0
-                .iter()
-                .map(|field| {
-                    (
-                        String::from_utf8_lossy(&field.name).into_owned(),
-                        field.value.to_vec(),
-                    )
-                })
-                .collect();
-            (
-                String::from_utf8_lossy(&head.method).into_owned(),
-                head.target.to_vec(),
-                fields,
-            )
-        });
-        let expected = expected.map(|(method, target, fields)| {
-            let fields = fields
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), value.to_vec()))
-                .collect();
-            (method.to_owned(), target.to_vec(), fields)
-        });
+        let fields: String = head
+            .headers
+            .0
+            .iter()
+            .map(|field| format!(" {}={}", field.name.escape_ascii(), field.value.escape_ascii()))
+            .collect();
+        let odd: String = head.anomalies.names().map(|name| format!(" !{name}")).collect();
+        let seen = format!(
+            "{} {}{fields}{odd}",
+            head.method.escape_ascii(),
+            head.target.escape_ascii()
+        );
         assert_eq!(seen, expected, "{}", text.escape_ascii());
     }
 
     #[test]
-    fn request_heads() {
+    fn any_text_is_a_request() {
+        check_request(b"GET /a?b HTTP/1.1\r\nHost: x\r\n\r\n", "GET /a?b Host=x");
+        check_request(b"nothing", "nothing  !bad_method !bad_request_line");
+        check_request(b"", "  !bad_request_line");
         check_request(
-            b"GET /a?b HTTP/1.1\r\nHost: x\r\n\r\n",
-            Some(("GET", b"/a?b", &[("Host", b"x")])),
+            b"\x16\x03\x01 / HTTP/1.1\r\n",
+            "  !control_byte !bad_request_line",
         );
-        check_request(b"GET http://h/p HTTP/1.0\n\n", Some(("GET", b"http://h/p", &[])));
-        check_request(b"OPTIONS * HTTP/1.1\r\n\r\n", Some(("OPTIONS", b"*", &[])));
-        check_request(
-            b"GET /\xff\x80 HTTP/1.1\r\nX: \xe9\r\n\r\n",
-            Some(("GET", b"/\xff\x80", &[("X", b"\xe9")])),
-        );
-        check_request(b"GET /a b HTTP/1.1\r\n\r\n", Some(("GET", b"/a b", &[])));
-        check_request(
-            b"GET / HTTP/1.1\r\nA: 1\r\na: 2\r\n\r\n",
-            Some(("GET", b"/", &[("A", b"1"), ("a", b"2")])),
-        );
-        check_request(
-            b"GET / HTTP/1.1\r\nGood: 1\r\nBad Name: 2\r\n\r\n",
-            Some(("GET", b"/", &[("Good", b"1")])),
-        );
-        check_request(b"GET /\r\n\r\n", None);
-        check_request(b"GET / HTTP/2.0\r\n\r\n", None);
-        check_request(b" / HTTP/1.1\r\n\r\n", None);
-        check_request(b"GET / FTP/1.1\r\n\r\n", None);
-        check_request(b"nothing", None);
-    }
-
-    #[test]
-    fn folded_lines_are_kept_as_one_field() {
-        let head = parse_request(b"GET / HTTP/1.1\r\nA: one\r\n two\r\nB: 3\r\n\r\n", 8).unwrap();
-        assert!(head.headers.text("a").unwrap().starts_with("one"), "{head:?}");
-        assert_eq!(head.headers.text("b"), Some("3"));
-    }
-
-    #[test]
-    fn a_head_with_too_many_fields_is_not_read() {
-        let fields = "A: b\r\n".repeat(9);
-        assert!(parse_request(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes(), 8).is_none());
-        assert!(parse_request(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes(), 9).is_some());
+        // Cut off: the last line may go on.
+        check_request(b"GET / HTTP/1.1\r\nA: b\r\nC: d", "GET / A=b");
     }
 
     #[test]
@@ -307,6 +321,7 @@ mod tests {
             (b"HTTP/1.1 099 OK\r\n\r\n", None),
             (b"HTTP/1.1 abc OK\r\n\r\n", None),
             (b"HTTP/3 200 OK\r\n\r\n", None),
+            (b"HTTP/1.2 200 OK\r\n\r\n", Some((200, "OK", Version::Http11))),
         ] {
             let head = parse_response(text, 8);
             let seen = head

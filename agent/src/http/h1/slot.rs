@@ -1,16 +1,24 @@
 //! A request that waits for its response, and the exchange that the two become.
 
-use super::head::{RequestHead, ResponseHead};
+mod held;
+
+use bytes::Bytes;
+
+use super::head::{RequestHead, ResponseHead, fields};
+use super::{Side, framing};
 use crate::capture::event::KernelTime;
+use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::body::BodyBuilder;
-use crate::http::exchange::{ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response};
+use crate::http::exchange::{ConnInfo, Exchange, HeadState, Leg, Outcome, Peer, Request, Response};
 use crate::http::headers::Headers;
+use crate::http::open::{OpenHead, OpenRequest};
 
 /// A message that is being read, or was.
 #[derive(Debug)]
 struct Message<H> {
     head: H,
     body: BodyBuilder,
+    trailers: Headers,
     started: KernelTime,
     ended: KernelTime,
     complete: bool,
@@ -21,6 +29,7 @@ impl<H> Message<H> {
         Self {
             head,
             body,
+            trailers: Headers(Vec::new()),
             started,
             ended: at,
             complete: false,
@@ -53,16 +62,24 @@ pub(super) struct Slot {
     response: Option<Message<ResponseHead>>,
     response_progress: Progress,
     upgraded: bool,
+    anomalies: Anomalies,
 }
 
 impl Slot {
-    pub(super) fn new(head: RequestHead, body: BodyBuilder, started: KernelTime, at: KernelTime) -> Self {
+    pub(super) fn new(
+        head: RequestHead,
+        anomalies: Anomalies,
+        body: BodyBuilder,
+        started: KernelTime,
+        at: KernelTime,
+    ) -> Self {
         Self {
             request: Some(Message::new(head, body, started, at)),
             request_progress: Progress::Reading,
             response: None,
             response_progress: Progress::Awaited,
             upgraded: false,
+            anomalies,
         }
     }
 
@@ -74,25 +91,48 @@ impl Slot {
             response: None,
             response_progress: Progress::Awaited,
             upgraded: false,
+            anomalies: Anomalies::NONE,
         }
+    }
+
+    /// Something was odd.
+    pub(super) const fn odd(&mut self, is_there: bool, anomaly: Anomaly) {
+        self.anomalies.insert_if(is_there, anomaly);
+    }
+
+    /// Whether the gateway may have read no further than its request's head.
+    pub(super) fn may_be_refused(&self) -> bool {
+        framing::may_be_refused(self.anomalies)
     }
 
     pub(super) fn method(&self) -> Option<&[u8]> {
         self.request.as_ref().map(|request| request.head.method.as_ref())
     }
 
-    pub(super) fn request_body(&mut self) -> Option<&mut BodyBuilder> {
-        if self.request_progress != Progress::Reading {
-            return None;
+    /// The body of `side`, if it is being read.
+    pub(super) fn body(&mut self, side: Side) -> Option<&mut BodyBuilder> {
+        match side {
+            Side::Request if self.request_progress == Progress::Reading => {
+                self.request.as_mut().map(|request| &mut request.body)
+            }
+            Side::Response if self.response_progress == Progress::Reading => {
+                self.response.as_mut().map(|response| &mut response.body)
+            }
+            Side::Request | Side::Response => None,
         }
-        self.request.as_mut().map(|request| &mut request.body)
     }
 
-    pub(super) fn response_body(&mut self) -> Option<&mut BodyBuilder> {
-        if self.response_progress != Progress::Reading {
-            return None;
+    /// The trailer section of `side` was `text`.
+    pub(super) fn set_trailers(&mut self, side: Side, text: &Bytes, most: usize) {
+        let (trailers, odd) = fields::parse(text, text, most);
+        let place = match side {
+            Side::Request => self.request.as_mut().map(|request| &mut request.trailers),
+            Side::Response => self.response.as_mut().map(|response| &mut response.trailers),
+        };
+        if let Some(place) = place {
+            *place = trailers;
+            self.anomalies.extend(odd);
         }
-        self.response.as_mut().map(|response| &mut response.body)
     }
 
     pub(super) fn takes_a_response(&self) -> bool {
@@ -102,25 +142,28 @@ impl Slot {
     pub(super) fn begin_response(
         &mut self,
         head: ResponseHead,
+        anomalies: Anomalies,
         body: BodyBuilder,
         started: KernelTime,
         at: KernelTime,
     ) {
+        self.anomalies.extend(anomalies);
         self.response = Some(Message::new(head, body, started, at));
         self.response_progress = Progress::Reading;
     }
 
-    pub(super) fn finish_request(&mut self, complete: bool, at: KernelTime) {
-        if self.request_progress == Progress::Reading {
-            self.request_progress = Progress::Ended;
-            finish(self.request.as_mut(), complete, at);
-        }
-    }
-
-    pub(super) fn finish_response(&mut self, complete: bool, at: KernelTime) {
-        if self.response_progress == Progress::Reading {
-            self.response_progress = Progress::Ended;
-            finish(self.response.as_mut(), complete, at);
+    /// A message ended. `complete`: as its framing said.
+    pub(super) fn finish(&mut self, side: Side, complete: bool, at: KernelTime) {
+        match side {
+            Side::Request if self.request_progress == Progress::Reading => {
+                self.request_progress = Progress::Ended;
+                finish(self.request.as_mut(), complete, at);
+            }
+            Side::Response if self.response_progress == Progress::Reading => {
+                self.response_progress = Progress::Ended;
+                finish(self.response.as_mut(), complete, at);
+            }
+            Side::Request | Side::Response => {}
         }
     }
 
@@ -134,7 +177,12 @@ impl Slot {
     /// The response's head is lost, if it has not come. Says whether it is.
     pub(super) fn lose_response(&mut self) -> bool {
         if self.response_progress == Progress::Awaited {
-            self.response_progress = Progress::Lost;
+            // HTTP/0.9's answer has no head to lose.
+            self.response_progress = if self.anomalies.contains(Anomaly::Http09) {
+                Progress::Ended
+            } else {
+                Progress::Lost
+            };
         }
         self.response_progress == Progress::Lost
     }
@@ -151,8 +199,15 @@ impl Slot {
         self.request_progress == Progress::Lost && self.response_progress == Progress::Awaited
     }
 
-    pub(super) const fn upgrade(&mut self) {
+    /// The response is the last of HTTP, and has no body.
+    pub(super) fn upgrade(&mut self, at: KernelTime) {
         self.upgraded = true;
+        self.finish(Side::Response, true, at);
+    }
+
+    /// Whether all of the request is known to have come.
+    pub(super) fn has_whole_request(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| request.complete)
     }
 
     /// Whether nothing more can come of it.
@@ -162,8 +217,20 @@ impl Slot {
         request_over && response_over
     }
 
-    pub(super) fn into_exchange(self, conn: ConnInfo, leg: Leg) -> Exchange {
+    /// The exchange, as far as it came. `left_by`: who ended the connection with it.
+    pub(super) fn into_exchange(self, conn: ConnInfo, leg: Leg, left_by: Option<Peer>) -> Exchange {
         let outcome = self.outcome();
+        let is_over = matches!(outcome, Outcome::Complete | Outcome::Upgraded);
+        let head_state = match &self.request {
+            Some(request)
+                if request.head.method.is_empty()
+                    || request.head.target.is_empty()
+                    || self.anomalies.contains(Anomaly::UnfinishedHead) =>
+            {
+                HeadState::Partial
+            }
+            Some(_) | None => HeadState::Whole,
+        };
         Exchange {
             conn,
             leg,
@@ -175,8 +242,8 @@ impl Slot {
                 version: message.head.version,
                 headers: message.head.headers,
                 body: message.body.finish(message.complete),
-                head: HeadState::Whole,
-                trailers: Headers::default(),
+                head: head_state,
+                trailers: message.trailers,
             }),
             response: self.response.map(|message| Response {
                 ended: message.ended(),
@@ -187,11 +254,28 @@ impl Slot {
                 headers: message.head.headers,
                 body: message.body.finish(message.complete),
                 head: HeadState::Whole,
-                trailers: Headers::default(),
+                trailers: message.trailers,
             }),
             outcome,
             stream: None,
             reset: None,
+            left_by: left_by.filter(|_| !is_over),
+            anomalies: self.anomalies,
+        }
+    }
+
+    /// What is known of it while it is under way.
+    pub(super) fn as_open(&self, conn: ConnInfo) -> OpenRequest {
+        let request = self.request.as_ref();
+        OpenRequest {
+            conn,
+            started: request.map_or(KernelTime(0), |message| message.started),
+            answered: self.response.as_ref().map(|message| message.started),
+            head: request.map(|message| OpenHead {
+                target: message.head.target.clone(),
+                headers: message.head.headers.clone(),
+                is_whole: true,
+            }),
         }
     }
 

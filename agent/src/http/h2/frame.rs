@@ -81,7 +81,8 @@ impl FrameHeader {
         }
         match self.kind {
             Kind::Data | Kind::Headers | Kind::PushPromise | Kind::Continuation => self.stream != 0,
-            Kind::Priority => self.stream != 0 && self.length == 5,
+            // Another length than 5 is an error of the stream alone (section 6.3).
+            Kind::Priority => self.stream != 0,
             Kind::Reset => self.stream != 0 && self.length == 4,
             Kind::Settings if self.has(ACK) => self.stream == 0 && self.length == 0,
             Kind::Settings => self.stream == 0 && self.length.is_multiple_of(6),
@@ -103,8 +104,22 @@ impl FrameHeader {
             Kind::Priority | Kind::Reset | Kind::GoAway | Kind::WindowUpdate => 0,
             Kind::Extension => return false,
         };
-        self.is_legal(JOINING_PAYLOAD_BYTES) && self.flags & !flags == 0 && !self.has_reserved_bit
+        let is_usual = !matches!(self.kind, Kind::Priority) || self.length == 5;
+        is_usual && self.is_legal(JOINING_PAYLOAD_BYTES) && self.flags & !flags == 0 && !self.has_reserved_bit
     }
+}
+
+/// SETTINGS_MAX_FRAME_SIZE in the payload of a SETTINGS frame, if it is there. Section 6.5: the last one counts. The table's size is
+/// said again in the header blocks (RFC 7541 section 4.2), so it is not taken from here.
+pub(super) fn most_payload(settings: &[u8]) -> Option<usize> {
+    let (settings, _) = settings.as_chunks::<6>();
+    let most = settings
+        .iter()
+        .rev()
+        .find(|setting| setting.starts_with(&[0, 5]))?;
+    let [_, _, value @ ..] = *most;
+    let most = usize::try_from(u32::from_be_bytes(value)).ok()?;
+    Some(most.min(MOST_PAYLOAD_BYTES))
 }
 
 /// Whether a stream can be taken up at the start of some bytes.

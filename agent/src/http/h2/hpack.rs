@@ -32,6 +32,8 @@ pub(crate) struct FieldList {
     pub(crate) fields: Vec<Field>,
     /// Whether these are all of them.
     pub(crate) is_whole: bool,
+    /// Whether there were more than are kept.
+    pub(crate) has_more: bool,
 }
 
 /// One direction's decoder.
@@ -60,6 +62,11 @@ impl Decoder {
         self.table.forget();
     }
 
+    /// Bytes that the table keeps.
+    pub(crate) const fn table_bytes(&self) -> usize {
+        self.table.size()
+    }
+
     /// Decodes a whole block. One that is malformed counts as lost from there on.
     pub(crate) fn decode(&mut self, block: &[u8], limit: ListLimit) -> FieldList {
         let (mut list, is_decoded) = self.decode_start(block, limit);
@@ -83,6 +90,7 @@ impl Decoder {
         let mut list = FieldList {
             fields: Vec::new(),
             is_whole: true,
+            has_more: false,
         };
         let mut input = Input { rest: block };
         let mut kept_bytes = 0usize;
@@ -94,7 +102,7 @@ impl Decoder {
             };
             kept_bytes = kept_bytes.saturating_add(field.size());
             if kept_bytes > limit.bytes || list.fields.len() >= limit.fields {
-                list.is_whole = false;
+                (list.is_whole, list.has_more) = (false, true);
             } else {
                 list.fields.push(field);
             }

@@ -1,66 +1,26 @@
 //! One direction's frames, from any segmentation, with holes.
 //!
-//! In: bytes, and holes by length. Out: [`Item`]s: pieces of bodies as they come, header blocks whole, the few control frames that
-//! matter. A hole inside a payload costs what it holds and no more, because the frame's length says where it ends; one that
-//! takes a frame header costs the direction's place, which is then looked for at the start of each call. Deliberately absent: what header
-//! blocks say, and streams.
-
-use std::collections::VecDeque;
+//! In: bytes, and bytes that moved unseen, by length. Out: [`Item`]s: pieces of bodies as they come, header blocks whole, the few
+//! control frames that matter. What is missing inside a payload costs that and no more, because the frame's length says where it
+//! ends; what takes a frame header costs the direction's place (`resync` finds it again). Deliberately absent: what header blocks
+//! say, and streams.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
+use super::block::{Block, Unfinished};
 use super::frame::{
-    self, Boundary, DEFAULT_PAYLOAD_BYTES, END_HEADERS, END_STREAM, FrameHeader, HEADER_BYTES, Kind,
-    MOST_PAYLOAD_BYTES, PADDED, PRIORITY,
+    self, DEFAULT_PAYLOAD_BYTES, END_HEADERS, END_STREAM, FrameHeader, HEADER_BYTES, Kind,
+    MOST_PAYLOAD_BYTES, PADDED,
 };
+use super::item::{Item, Unseen};
+use super::resync::Search;
 use crate::capture::event::KernelTime;
 use crate::http::h1::stats::HttpStats;
 
 /// The client's connection preface (RFC 9113 section 3.4), bytes.
 const PREFACE_BYTES: usize = 24;
-/// Bytes that are held while it is open whether a call began with a frame.
-const CANDIDATE_BYTES: usize = 80 << 10;
 /// Bytes of a control frame that are looked at; the rest of it is passed over.
 const CONTROL_BYTES: usize = 1024;
-
-/// A header block, or what is left of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Block {
-    pub(super) stream: u32,
-    /// The coded fields, or the first of them.
-    pub(super) text: Bytes,
-    /// Whether there should be more.
-    pub(super) is_cut: bool,
-    /// Whether its side of the stream ends with it.
-    pub(super) ends: bool,
-    /// It announces an exchange that nobody asked for (PUSH_PROMISE).
-    pub(super) is_promise: bool,
-    /// When its first byte moved.
-    pub(super) started: KernelTime,
-}
-
-/// What a direction brings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Item {
-    /// Bytes of a body.
-    Data { stream: u32, bytes: Bytes },
-    /// Bytes of a body that moved unseen.
-    Hole { stream: u32, bytes: u64 },
-    /// Part of a body, of unknown length, moved unseen.
-    OpenHole { stream: u32 },
-    /// Its side of the stream ends after a body.
-    End { stream: u32 },
-    /// A header block.
-    Block(Block),
-    /// The most payload that frames in the *other* direction may have.
-    MostPayload(usize),
-    /// RST_STREAM.
-    Reset { stream: u32, code: u32 },
-    /// GOAWAY.
-    GoAway { last: u32 },
-    /// The place is lost, and with it this block. Anything may have moved until the next item.
-    Lost(Option<Block>),
-}
 
 /// What the next byte belongs to.
 #[derive(Debug)]
@@ -86,7 +46,7 @@ enum State {
     Whole {
         header: FrameHeader,
         left: usize,
-        /// Its payload, up to the first hole and up to a bound.
+        /// Its payload, up to the first byte that is missing and up to a bound.
         text: BytesMut,
         most_text_bytes: usize,
     },
@@ -95,12 +55,7 @@ enum State {
         /// The stream that ends with it.
         ends: Option<u32>,
     },
-    Lost {
-        /// What may begin with a frame: the bytes since the oldest start that is still in question.
-        held: Vec<u8>,
-        /// Where calls began in `held`.
-        starts: VecDeque<usize>,
-    },
+    Lost(Search),
 }
 
 const HEADER: State = State::Header {
@@ -117,20 +72,32 @@ pub(super) struct Reader {
     /// Longest header block that is kept.
     block_bytes: usize,
     /// A block whose last frame has not come.
-    block: Option<Block>,
+    block: Option<Unfinished>,
     /// When the current frame's first byte moved.
     started: KernelTime,
     stats: HttpStats,
 }
 
 impl Reader {
+    /// Bytes of memory in an unfinished frame or header block, or while the place is looked for.
+    pub(super) fn held_bytes(&self) -> usize {
+        let block = self.block.as_ref().map_or(0, Unfinished::held_bytes);
+        let frame = match &self.state {
+            State::Whole { text, .. } => text.len(),
+            State::Lost(search) => search.held_bytes(),
+            State::Preface { .. }
+            | State::Header { .. }
+            | State::PadLength { .. }
+            | State::Data { .. }
+            | State::Skip { .. } => 0,
+        };
+        block.saturating_add(frame)
+    }
+
     /// Before the client's preface.
     pub(super) fn of_client(block_bytes: usize) -> Self {
-        Self::at(
-            State::Preface { left: PREFACE_BYTES },
-            DEFAULT_PAYLOAD_BYTES,
-            block_bytes,
-        )
+        let state = State::Preface { left: PREFACE_BYTES };
+        Self::at(state, DEFAULT_PAYLOAD_BYTES, block_bytes)
     }
 
     /// Before the server's first frame.
@@ -140,7 +107,7 @@ impl Reader {
 
     /// Somewhere in a stream.
     pub(super) fn joining(block_bytes: usize) -> Self {
-        Self::at(lost(), MOST_PAYLOAD_BYTES, block_bytes)
+        Self::at(State::Lost(Search::default()), MOST_PAYLOAD_BYTES, block_bytes)
     }
 
     fn at(state: State, most_payload_bytes: usize, block_bytes: usize) -> Self {
@@ -159,6 +126,11 @@ impl Reader {
         self.most_payload_bytes = self.most_payload_bytes.max(payload_bytes);
     }
 
+    /// What the other side allows is lost: anything it may be.
+    pub(super) const fn allow_all(&mut self) {
+        self.most_payload_bytes = MOST_PAYLOAD_BYTES;
+    }
+
     /// What was met since the last call; resets.
     pub(super) fn take_stats(&mut self) -> HttpStats {
         std::mem::take(&mut self.stats)
@@ -166,30 +138,19 @@ impl Reader {
 
     /// A call's bytes begin here.
     pub(super) fn begin_call(&mut self, bytes: &mut Bytes) {
-        let State::Lost { held, starts } = &mut self.state else {
+        let State::Lost(search) = &mut self.state else {
             return;
         };
-        starts.push_back(held.len());
-        held.extend_from_slice(bytes);
-        bytes.clear();
-        while let Some(start) = starts.front().copied() {
-            let found = match held.get(start..).map(frame::boundary) {
-                Some(Boundary::NotYet) if held.len() - start <= CANDIDATE_BYTES => return,
-                Some(Boundary::Yes) => true,
-                Some(Boundary::NotYet | Boundary::No) | None => false,
-            };
-            if found {
-                *bytes = std::mem::take(held).into();
-                bytes.advance(start);
-                self.stats.skipped_bytes += len(start);
+        let found = search.call(bytes);
+        self.stats.skipped_bytes += len(found.skipped_bytes);
+        *bytes = match found.frames {
+            Some(frames) => {
                 self.stats.resyncs += 1;
                 self.state = HEADER;
-                return;
+                frames
             }
-            starts.pop_front();
-        }
-        self.stats.skipped_bytes += len(held.len());
-        held.clear();
+            None => Bytes::new(),
+        };
     }
 
     /// Takes from `bytes` until there is something to say; `None` when they are used up.
@@ -252,7 +213,7 @@ impl Reader {
                     }
                     *left -= piece.len();
                 }
-                State::Lost { .. } => {
+                State::Lost(_) => {
                     self.stats.skipped_bytes += len(bytes.len());
                     bytes.clear();
                 }
@@ -260,18 +221,19 @@ impl Reader {
         }
     }
 
-    /// Takes from `hole` bytes that moved unseen until there is something to say; `None` when they are used up.
-    pub(super) fn skip(&mut self, hole: &mut u64) -> Option<Item> {
+    /// Takes from `unseen` bytes that moved unseen until there is something to say; `None` when they are used up.
+    pub(super) fn skip(&mut self, unseen: &mut u64, why: Unseen) -> Option<Item> {
         loop {
             if let Some(item) = self.end_frame() {
                 return Some(item);
             }
-            if *hole == 0 {
+            if *unseen == 0 {
                 return None;
             }
             match &mut self.state {
-                State::Header { .. } => {
-                    self.stats.skipped_bytes = self.stats.skipped_bytes.saturating_add(std::mem::take(hole));
+                State::Header { have, .. } => {
+                    let skipped = len(*have).saturating_add(std::mem::take(unseen));
+                    self.stats.skipped_bytes = self.stats.skipped_bytes.saturating_add(skipped);
                     return Some(self.lose());
                 }
                 State::PadLength { header } => {
@@ -285,24 +247,18 @@ impl Reader {
                 }
                 State::Data { stream, left, .. } if *left > 0 => {
                     let stream = *stream;
-                    return Some(Item::Hole {
-                        stream,
-                        bytes: take_hole(hole, left),
-                    });
+                    let bytes = take_unseen(unseen, left);
+                    return Some(Item::Unseen { stream, bytes, why });
                 }
                 State::Data { padding: left, .. }
                 | State::Preface { left }
                 | State::Whole { left, .. }
                 | State::Skip { left, .. } => {
-                    take_hole(hole, left);
+                    take_unseen(unseen, left);
                 }
-                State::Lost { held, starts } => {
-                    self.stats.skipped_bytes = self
-                        .stats
-                        .skipped_bytes
-                        .saturating_add(len(held.len()) + std::mem::take(hole));
-                    held.clear();
-                    starts.clear();
+                State::Lost(search) => {
+                    let skipped = len(search.forget()).saturating_add(std::mem::take(unseen));
+                    self.stats.skipped_bytes = self.stats.skipped_bytes.saturating_add(skipped);
                 }
             }
         }
@@ -349,7 +305,7 @@ impl Reader {
             | State::Data { .. }
             | State::Whole { .. }
             | State::Skip { .. }
-            | State::Lost { .. } => None,
+            | State::Lost(_) => None,
         }
     }
 
@@ -357,7 +313,7 @@ impl Reader {
         let continues = header.kind == Kind::Continuation;
         let belongs = match &self.block {
             // Section 6.10: nothing comes between the frames of one block.
-            Some(block) => continues && header.stream == block.stream,
+            Some(block) => continues && header.stream == block.stream(),
             // After a loss, the rest of a block whose start was lost.
             None => true,
         };
@@ -403,45 +359,26 @@ impl Reader {
     fn end_whole(&mut self, header: FrameHeader, text: Bytes) -> Option<Item> {
         match header.kind {
             Kind::Headers | Kind::PushPromise => {
-                let (text, is_cut) = fragment(header, text);
-                self.block = Some(Block {
-                    stream: header.stream,
-                    text,
-                    is_cut,
-                    ends: header.kind == Kind::Headers && header.has(END_STREAM),
-                    is_promise: header.kind == Kind::PushPromise,
-                    started: self.started,
-                });
-                self.end_block(header)
+                let block = Block::begin(header, text, self.started);
+                if header.has(END_HEADERS) {
+                    return Some(Item::Block(block));
+                }
+                self.block = Some(Unfinished::new(block));
+                None
             }
             Kind::Continuation => {
-                let limit = self.block_bytes;
-                if let Some(block) = &mut self.block
-                    && !block.is_cut
-                {
-                    let room = limit.saturating_sub(block.text.len());
-                    block.is_cut = text.len() < header.length || text.len() > room;
-                    let mut joined = BytesMut::from(std::mem::take(&mut block.text));
-                    joined.extend_from_slice(text.get(..room).unwrap_or(&text));
-                    block.text = joined.freeze();
+                self.block.as_mut()?.go_on(header, &text, self.block_bytes);
+                if !header.has(END_HEADERS) {
+                    return None;
                 }
-                self.end_block(header)
+                Some(Item::Block(self.block.take()?.finish()))
             }
-            Kind::Settings => {
-                // Section 6.5: the last one counts. 5 is SETTINGS_MAX_FRAME_SIZE. The table's size is said again in the header blocks
-                // (RFC 7541 section 4.2), so it is not taken from here.
-                let (settings, _) = text.as_chunks::<6>();
-                let most = settings
-                    .iter()
-                    .rev()
-                    .find(|setting| setting.starts_with(&[0, 5]))?;
-                let [_, _, value @ ..] = *most;
-                let most = usize::try_from(u32::from_be_bytes(value)).ok()?;
-                Some(Item::MostPayload(most.min(MOST_PAYLOAD_BYTES)))
-            }
+            // What it lacks may be the setting.
+            Kind::Settings if text.len() < header.length => Some(Item::MostPayload(MOST_PAYLOAD_BYTES)),
+            Kind::Settings => frame::most_payload(&text).map(Item::MostPayload),
             Kind::Reset => Some(Item::Reset {
                 stream: header.stream,
-                code: text.first_chunk().map_or(0, |code| u32::from_be_bytes(*code)),
+                code: text.first_chunk().map(|code| u32::from_be_bytes(*code)),
             }),
             Kind::GoAway => text.first_chunk().map(|last| Item::GoAway {
                 last: u32::from_be_bytes(*last) & (u32::MAX >> 1),
@@ -450,61 +387,17 @@ impl Reader {
         }
     }
 
-    fn end_block(&mut self, header: FrameHeader) -> Option<Item> {
-        if header.has(END_HEADERS) {
-            self.block.take().map(Item::Block)
-        } else {
-            None
-        }
-    }
-
     fn lose(&mut self) -> Item {
-        self.state = lost();
-        let block = self.block.take().map(|block| Block {
-            is_cut: true,
-            ..block
-        });
-        Item::Lost(block)
+        self.state = State::Lost(Search::default());
+        Item::Lost(self.block.take().map(Unfinished::cut))
     }
 }
 
-const fn lost() -> State {
-    State::Lost {
-        held: Vec::new(),
-        starts: VecDeque::new(),
-    }
-}
-
-/// The part of a header block in a HEADERS or PUSH_PROMISE frame (sections 6.2 and 6.6), and whether some of it is missing.
-pub(super) fn fragment(header: FrameHeader, mut text: Bytes) -> (Bytes, bool) {
-    let padding = match (header.has(PADDED), text.first()) {
-        (false, _) => 0,
-        (true, Some(padding)) => usize::from(*padding),
-        (true, None) => return (Bytes::new(), true),
-    };
-    let before = usize::from(header.has(PADDED))
-        + if header.kind == Kind::PushPromise {
-            4 // The promised stream.
-        } else if header.has(PRIORITY) {
-            5 // Dependency and weight.
-        } else {
-            0
-        };
-    let end = header.length.saturating_sub(padding);
-    if end < before {
-        return (Bytes::new(), true);
-    }
-    let is_cut = text.len() < end;
-    text.truncate(end);
-    text.advance(before.min(text.len()));
-    (text, is_cut)
-}
-
-fn take_hole(hole: &mut u64, left: &mut usize) -> u64 {
-    let taken = usize::try_from(*hole).unwrap_or(usize::MAX).min(*left);
+fn take_unseen(unseen: &mut u64, left: &mut usize) -> u64 {
+    let taken = usize::try_from(*unseen).unwrap_or(usize::MAX).min(*left);
     *left -= taken;
     let taken = len(taken);
-    *hole -= taken;
+    *unseen -= taken;
     taken
 }
 

@@ -2,76 +2,31 @@
 //!
 //! In: heads, pieces of bodies, ends. Out: an [`Exchange`]. Deliberately absent: which frames these came in.
 
+mod half;
+
 use bytes::Bytes;
 
+use self::half::{Half, Progress, held_bytes};
 use super::head::Head;
+use super::item::Unseen;
 use crate::capture::event::KernelTime;
-use crate::http::body::BodyBuilder;
-use crate::http::exchange::{ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Reset, Response, Version};
+use crate::http::anomaly::Anomalies;
+use crate::http::exchange::{
+    ConnInfo, Exchange, HeadState, Leg, Outcome, Peer, Request, Reset, Response, Version,
+};
 use crate::http::h1::Side;
-use crate::http::headers::Headers;
-
-/// How far one side of a stream has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    /// Its head has not come.
-    Awaited,
-    /// It is being read.
-    Reading,
-    /// It ended as its framing said.
-    Complete,
-    /// It ended otherwise.
-    Ended,
-    /// Its head is lost.
-    Lost,
-}
-
-/// One side of a stream.
-#[derive(Debug)]
-struct Half {
-    progress: Progress,
-    head: Option<Head>,
-    body: BodyBuilder,
-    trailers: Headers,
-    are_trailers_whole: bool,
-    started: KernelTime,
-    ended: KernelTime,
-    /// Something of it may have moved unseen, its end too.
-    in_doubt: bool,
-}
-
-impl Half {
-    fn new(body_bytes: usize) -> Self {
-        Self {
-            progress: Progress::Awaited,
-            head: None,
-            body: BodyBuilder::new(body_bytes),
-            trailers: Headers::default(),
-            are_trailers_whole: true,
-            started: KernelTime(0),
-            ended: KernelTime(0),
-            in_doubt: false,
-        }
-    }
-
-    const fn is_over(&self) -> bool {
-        match self.progress {
-            Progress::Awaited | Progress::Reading => false,
-            Progress::Complete | Progress::Ended | Progress::Lost => true,
-        }
-    }
-
-    fn ended(&self) -> KernelTime {
-        self.body.last().map_or(self.ended, |last| last.max(self.ended))
-    }
-}
+use crate::http::open::{OpenHead, OpenRequest};
 
 /// A stream that a client opened.
 #[derive(Debug)]
 pub(super) struct Stream {
     request: Half,
     response: Half,
+    /// A request that came in HTTP/1.
+    adopted: Option<Request>,
     reset: Option<Reset>,
+    /// Who ended the connection before the response had ended.
+    left_by: Option<Peer>,
     /// A tunnel (CONNECT) that the server agreed to.
     is_tunnel: bool,
     /// When it last moved.
@@ -83,7 +38,9 @@ impl Stream {
         Self {
             request: Half::new(body_bytes),
             response: Half::new(body_bytes),
+            adopted: None,
             reset: None,
+            left_by: None,
             is_tunnel: false,
             last: at,
         }
@@ -96,10 +53,19 @@ impl Stream {
         stream
     }
 
+    /// A stream whose request came whole in HTTP/1.
+    pub(super) fn adopted(request: Request, body_bytes: usize) -> Self {
+        let mut stream = Self::new(body_bytes, request.ended);
+        stream.request.progress = Progress::Complete;
+        stream.adopted = Some(request);
+        stream
+    }
+
     /// A request's head, or what is left of it.
     pub(super) fn begin_request(&mut self, head: Head, started: KernelTime, at: KernelTime) {
         self.last = at;
         self.request.progress = Progress::Reading;
+        self.request.body.declare(head.content_length);
         self.request.head = Some(head);
         self.request.started = started;
         self.request.ended = at;
@@ -120,18 +86,26 @@ impl Stream {
         }
     }
 
+    fn method(&self) -> Option<&[u8]> {
+        let head = self.request.head.as_ref();
+        match &self.adopted {
+            Some(request) => Some(&request.method),
+            None => head.and_then(|head| head.method.as_deref()),
+        }
+    }
+
     fn begin_response(&mut self, head: Head, started: KernelTime, at: KernelTime) {
         match head.status {
             // RFC 9113 section 8.1: interim responses have no bodies and end nothing.
             Some(100..200) => return,
             Some(status) => {
-                let asks_for_tunnel = self
-                    .request
-                    .head
-                    .as_ref()
-                    .is_some_and(|request| request.method.as_deref() == Some(b"CONNECT"));
-                self.is_tunnel = asks_for_tunnel && (200..300).contains(&status);
+                self.is_tunnel = self.method() == Some(b"CONNECT") && (200..300).contains(&status);
                 self.response.progress = Progress::Reading;
+                // RFC 9113 section 8.1.1: what has no content may say how long it would be.
+                let is_bodiless = matches!(status, 204 | 304) || self.method() == Some(b"HEAD");
+                if !is_bodiless {
+                    self.response.body.declare(head.content_length);
+                }
             }
             // Trailers, or a status that is not known: either way this is no answer that can be told.
             None => self.response.progress = Progress::Lost,
@@ -141,25 +115,27 @@ impl Stream {
         self.response.ended = at;
     }
 
-    pub(super) fn data(&mut self, side: Side, bytes: &[u8], at: KernelTime) {
+    /// Bytes of a body, of which at most `room` are kept.
+    pub(super) fn data(&mut self, side: Side, bytes: &[u8], room: usize, at: KernelTime) {
         self.last = at;
         let half = self.half_mut(side);
-        match half.progress {
-            Progress::Reading => {
-                half.body
-                    .push(bytes, u64::try_from(bytes.len()).unwrap_or(u64::MAX), at);
-            }
-            // A body without its head.
-            Progress::Awaited => half.progress = Progress::Lost,
-            Progress::Complete | Progress::Ended | Progress::Lost => {}
+        if half.lacks_its_head() || half.progress != Progress::Reading {
+            return;
         }
+        let (kept, over) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
+        half.body.push(kept, len(kept), at);
+        half.body.push_left(len(over), at);
     }
 
-    pub(super) fn hole(&mut self, side: Side, bytes: u64, at: KernelTime) {
+    pub(super) fn unseen(&mut self, side: Side, bytes: u64, why: Unseen, at: KernelTime) {
         self.last = at;
         let half = self.half_mut(side);
-        if half.progress == Progress::Reading {
-            half.body.push_hole(bytes, at);
+        if half.lacks_its_head() || half.progress != Progress::Reading {
+            return;
+        }
+        match why {
+            Unseen::Lost => half.body.push_hole(bytes, at),
+            Unseen::Left => half.body.push_left(bytes, at),
         }
     }
 
@@ -184,7 +160,8 @@ impl Stream {
         let half = self.half_mut(side);
         match half.progress {
             Progress::Reading => half.progress = Progress::Complete,
-            Progress::Awaited => half.progress = Progress::Lost,
+            Progress::Awaited if half.in_doubt => half.progress = Progress::Lost,
+            Progress::Awaited => half.progress = Progress::Ended,
             Progress::Complete | Progress::Ended | Progress::Lost => {}
         }
         half.ended = half.ended.max(at);
@@ -193,12 +170,19 @@ impl Stream {
         }
     }
 
-    /// It was broken off.
-    pub(super) fn reset(&mut self, reset: Reset, at: KernelTime) {
+    /// It was broken off; `None`: it is not known why.
+    pub(super) fn reset(&mut self, reset: Option<Reset>, at: KernelTime) {
         self.last = at;
-        self.reset = Some(reset);
+        self.reset = reset;
         self.cut(Side::Request);
         self.cut(Side::Response);
+    }
+
+    /// One end of the connection will send no more.
+    pub(super) fn leave(&mut self, by: Peer) {
+        if !self.response.is_over() {
+            self.left_by.get_or_insert(by);
+        }
     }
 
     /// Nothing more will come of this side.
@@ -218,6 +202,48 @@ impl Stream {
         self.is_tunnel || (self.request.is_over() && self.response.is_over())
     }
 
+    /// Bytes of memory that what it keeps takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        let adopted = self.adopted.as_ref().map_or(0, |request| {
+            request
+                .body
+                .bytes
+                .len()
+                .saturating_add(held_bytes(&request.headers))
+        });
+        adopted
+            .saturating_add(self.request.held_bytes())
+            .saturating_add(self.response.held_bytes())
+    }
+
+    /// What is known of it while it is under way.
+    pub(super) fn as_open(&self, conn: ConnInfo) -> OpenRequest {
+        let answered = self.response.head.as_ref().map(|_| self.response.started);
+        if let Some(request) = &self.adopted {
+            return OpenRequest {
+                conn,
+                started: request.started,
+                answered,
+                head: Some(OpenHead {
+                    target: request.target.clone(),
+                    headers: request.headers.clone(),
+                    is_whole: request.head == HeadState::Whole,
+                }),
+            };
+        }
+        let head = self.request.head.as_ref();
+        OpenRequest {
+            conn,
+            started: head.map_or(KernelTime(0), |_| self.request.started),
+            answered,
+            head: head.map(|head| OpenHead {
+                target: head.path.clone().unwrap_or_default(),
+                headers: head.headers.clone(),
+                is_whole: head.is_whole && head.unknown == 0,
+            }),
+        }
+    }
+
     /// When it last moved, if it may have ended unseen.
     pub(super) fn doubtful_since(&self) -> Option<KernelTime> {
         (self.request.in_doubt || self.response.in_doubt).then_some(self.last)
@@ -229,32 +255,38 @@ impl Stream {
         self.cut(Side::Response);
         let outcome = self.outcome();
         let (request, response) = (self.request, self.response);
+        let mut anomalies = Anomalies::NONE;
+        for half in [&request, &response] {
+            anomalies.extend(half.anomalies());
+        }
         let (request_ended, response_ended) = (request.ended(), response.ended());
         Exchange {
             conn,
             leg,
-            request: request.head.map(|head| {
-                // A tunnel has no path (RFC 9113 section 8.5).
-                let target = if head.path.is_none() && head.method.as_deref() == Some(b"CONNECT") {
-                    head.authority.clone()
-                } else {
-                    head.path.clone()
-                };
-                Request {
-                    head: if request.are_trailers_whole {
-                        head.state()
+            request: self.adopted.or_else(|| {
+                request.head.map(|head| {
+                    // A tunnel has no path (RFC 9113 section 8.5).
+                    let target = if head.path.is_none() && head.method.as_deref() == Some(b"CONNECT") {
+                        head.authority.clone()
                     } else {
-                        HeadState::Partial
-                    },
-                    method: head.method.unwrap_or_default(),
-                    target: target.unwrap_or_default(),
-                    version: Version::Http2,
-                    headers: head.headers,
-                    body: request.body.finish(request.progress == Progress::Complete),
-                    trailers: request.trailers,
-                    started: request.started,
-                    ended: request_ended,
-                }
+                        head.path.clone()
+                    };
+                    Request {
+                        head: if request.are_trailers_whole {
+                            head.state()
+                        } else {
+                            HeadState::Partial
+                        },
+                        method: head.method.unwrap_or_default(),
+                        target: target.unwrap_or_default(),
+                        version: Version::Http2,
+                        headers: head.headers,
+                        body: request.body.finish(request.progress == Progress::Complete),
+                        trailers: request.trailers,
+                        started: request.started,
+                        ended: request_ended,
+                    }
+                })
             }),
             response: response.head.and_then(|head| {
                 Some(Response {
@@ -276,6 +308,8 @@ impl Stream {
             outcome,
             stream: Some(id),
             reset: self.reset,
+            left_by: self.left_by,
+            anomalies,
         }
     }
 
@@ -307,4 +341,8 @@ impl Stream {
             Side::Response => &mut self.response,
         }
     }
+}
+
+fn len(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }

@@ -4,6 +4,7 @@ use super::MASK;
 use super::http1::{Http1, blacken};
 use super::names::Names;
 use crate::capture::event::Direction;
+use crate::http::detect::proxy::{ProxyHeader, proxy_header};
 use crate::http::detect::{DETECTION_BYTES, Detection, detect, detect_joining};
 use crate::http::h1::Side;
 
@@ -12,6 +13,9 @@ const HTTP2_MARK_BYTES: usize = b"PRI * HTTP/2.0\r\n".len();
 
 /// Of a TLS record: content type and major version, by which it is known.
 const TLS_MARK_BYTES: usize = 2;
+
+/// Of a response, by which it is known.
+const RESPONSE_MARK_BYTES: usize = b"HTTP/1.".len();
 
 /// What is kept of a record's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +180,22 @@ impl Connection {
                 let mut seen = std::mem::take(seen);
                 let before = seen.len();
                 seen.extend_from_slice(bytes);
+                match proxy_header(&seen) {
+                    ProxyHeader::EndsAt(end) => {
+                        let header = end.saturating_sub(before).min(bytes.len());
+                        let (_, rest) = bytes.split_at_mut(header);
+                        return match self.bytes(direction, rest, names) {
+                            Kept::First(kept) if !rest.is_empty() => Kept::First(header + kept),
+                            Kept::First(_) | Kept::All => Kept::All,
+                        };
+                    }
+                    ProxyHeader::SoFar => {
+                        let speaker = Some(direction);
+                        self.protocol = Protocol::Undecided { speaker, seen };
+                        return Kept::All;
+                    }
+                    ProxyHeader::Absent => {}
+                }
                 match detect(&seen) {
                     Detection::Undecided if seen.len() < DETECTION_BYTES => {
                         let speaker = Some(direction);
@@ -196,7 +216,9 @@ impl Connection {
                     // Its request is lost, and there will be others.
                     Detection::Response => {
                         self.protocol = Protocol::Joined;
-                        self.masked += blacken(bytes);
+                        let blank = seen.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+                        let shown = (blank + RESPONSE_MARK_BYTES).saturating_sub(before);
+                        self.masked += bytes.get_mut(shown..).map_or(0, blacken);
                         Kept::All
                     }
                     Detection::Other | Detection::Undecided => self.give_up(LeftOut::NotHttp, bytes, 0),

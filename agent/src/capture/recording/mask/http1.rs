@@ -11,7 +11,7 @@ use super::lines::Lines;
 use super::names::Names;
 use crate::http::detect::{DETECTION_BYTES, Detection, detect_joining, is_part_of_a_known_start};
 use crate::http::h1::Side;
-use crate::http::h1::framing::{self, Framing};
+use crate::http::h1::framing::{self, Framing, Part};
 use crate::http::h1::head::{HeadEnd, find_end, parse_request, parse_response};
 use crate::http::h1::limits::HttpLimits;
 
@@ -130,7 +130,7 @@ impl Http1 {
                     let step = framing.read(rest);
                     let taken = usize::try_from(step.taken).unwrap_or(usize::MAX).min(rest.len());
                     let (part, _) = rest.split_at_mut(taken);
-                    masked += if step.is_data {
+                    masked += if step.part == Part::Data {
                         body.mask(part, names)
                     } else {
                         between.mask(part, names)
@@ -246,9 +246,7 @@ impl Http1 {
         if text.len() > self.limits.head_bytes {
             return After::Lost;
         }
-        let Some(head) = parse_request(text, self.limits.fields) else {
-            return After::Lost;
-        };
+        let head = parse_request(text, self.limits.fields);
         // A gateway reads on when it has answered what it had read before a hole.
         if matches!(self.responses.state, State::Lost) {
             self.asked.clear();
@@ -261,8 +259,10 @@ impl Http1 {
         if self.asked.len() > self.limits.pipelined {
             self.asked.pop_front();
         }
-        let framing = framing::of_request(&head);
-        if framing.is_empty() {
+        let (framing, _) = framing::of_request(&head);
+        if framing.is_refused() {
+            After::Lost
+        } else if framing.is_empty() {
             After::Head
         } else {
             After::Body(framing, Body::of_request(&head.headers, names))
@@ -280,7 +280,7 @@ impl Http1 {
             return After::Head;
         }
         let asked = self.asked.pop_front().map(Asked::method);
-        let framing = framing::of_response(&head, asked);
+        let (framing, _) = framing::of_response(&head, asked);
         if framing.is_tunnel() {
             After::Tunnel
         } else if framing.is_empty() {

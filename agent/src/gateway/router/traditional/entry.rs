@@ -10,6 +10,7 @@ use super::host;
 use super::kinds;
 use super::pattern::Pattern;
 use crate::gateway::entities::Route;
+use crate::gateway::router::considered::{Criterion, Fit};
 use crate::gateway::router::path::{normalise, normalise_regex};
 use crate::gateway::router::profile::Era;
 use crate::gateway::router::request::{Prepared, ServerName};
@@ -309,6 +310,54 @@ impl Entry {
             Verdict::Perhaps => Answer::Perhaps,
             Verdict::Yes => Answer::Yes(path),
         }
+    }
+
+    /// What it asks for, each by itself, in the order of [`Entry::matches`].
+    pub(super) fn criteria(&self, asking: &Asking<'_>) -> Vec<(Criterion, Fit)> {
+        let mut criteria = Vec::new();
+        if !self.route.sources.is_empty() {
+            criteria.push((Criterion::Sources, Fit::Fails));
+        }
+        if !self.route.destinations.is_empty() {
+            criteria.push((Criterion::Destinations, Fit::Fails));
+        }
+        let mut add = |is_used: bool, criterion: Criterion, verdict: &dyn Fn() -> Verdict| {
+            if is_used {
+                criteria.push((criterion, Fit::from(verdict())));
+            }
+        };
+        add(!self.methods.is_empty(), Criterion::Methods, &|| {
+            Verdict::from(self.allows_method(asking))
+        });
+        add(!self.hosts.is_empty(), Criterion::Hosts, &|| {
+            Verdict::from(self.allows_host(asking))
+        });
+        add(!self.paths.is_empty(), Criterion::Paths, &|| self.path(asking).0);
+        add(!self.headers.is_empty(), Criterion::Headers, &|| {
+            Verdict::all(self.headers.iter().map(|header| header.verdict(asking.request)))
+        });
+        add(!self.snis.is_empty(), Criterion::Snis, &|| {
+            self.server_name(asking)
+        });
+        criteria
+    }
+
+    /// What orders it within its category.
+    pub(super) fn standing(&self) -> [(&'static str, i64); 5] {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        [
+            (
+                "wildcard host with a port, plain hosts only, regular expression",
+                i64::from(self.order.weight),
+            ),
+            ("headers", number(self.order.headers)),
+            ("regex_priority", self.order.regex_priority),
+            ("length of the prefix", number(self.order.prefix_length)),
+            (
+                "age (created_at)",
+                self.route.created_at.map_or(i64::MIN, i64::wrapping_neg),
+            ),
+        ]
     }
 
     fn allows_method(&self, asking: &Asking<'_>) -> bool {

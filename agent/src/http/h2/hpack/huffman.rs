@@ -88,7 +88,7 @@ pub(super) mod tests {
     use super::{LENGTHS, SYMBOLS, decode};
 
     /// The code of a byte, in digits.
-    pub(in super::super) fn code_of(byte: u8) -> String {
+    pub(in crate::http::h2::hpack) fn code_of(byte: u8) -> String {
         let number = SYMBOLS.iter().position(|symbol| *symbol == byte).unwrap();
         let length = LENGTHS.iter().rposition(|(_, _, at)| *at <= number).unwrap();
         let (bits, _, at) = LENGTHS[length];

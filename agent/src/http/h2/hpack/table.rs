@@ -79,6 +79,11 @@ impl Table {
         self.has_unknown = true;
     }
 
+    /// Bytes that are kept.
+    pub(super) const fn size(&self) -> usize {
+        self.size
+    }
+
     /// What stands at `index`, counted from 1. `None`: nothing can stand there.
     pub(super) fn get(&self, index: usize) -> Option<Field> {
         let index = index.checked_sub(1)?;

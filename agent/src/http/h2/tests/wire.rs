@@ -1,6 +1,6 @@
 //! For tests: frames, and header blocks of nothing but literals.
 
-use super::Move;
+use super::{Move, REQ, RES};
 use crate::http::h1::Side;
 
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -17,8 +17,35 @@ impl Script {
         self
     }
 
-    pub(super) fn data(self, side: Side, bytes: impl AsRef<[u8]>) -> Self {
-        self.then(Move::Data(side, bytes.as_ref().to_vec()))
+    /// The bytes that moved.
+    pub(super) fn calls(self) -> impl Iterator<Item = (Side, Vec<u8>)> {
+        self.moves.into_iter().filter_map(|step| {
+            if let Move::Data(side, bytes) = step {
+                Some((side, bytes))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// A call of the client's.
+    pub(super) fn ask(self, bytes: impl AsRef<[u8]>) -> Self {
+        self.then(Move::Data(REQ, bytes.as_ref().to_vec()))
+    }
+
+    /// A call of the server's.
+    pub(super) fn answer(self, bytes: impl AsRef<[u8]>) -> Self {
+        self.then(Move::Data(RES, bytes.as_ref().to_vec()))
+    }
+
+    /// Bytes that are lost.
+    pub(super) fn hole(self, side: Side, bytes: usize) -> Self {
+        self.then(Move::Hole(side, u64::try_from(bytes).unwrap()))
+    }
+
+    /// Bytes that were left uncopied on purpose.
+    pub(super) fn left(self, side: Side, bytes: usize) -> Self {
+        self.then(Move::Left(side, u64::try_from(bytes).unwrap()))
     }
 }
 
@@ -62,6 +89,15 @@ pub(super) fn settings(settings: &[(u16, u32)]) -> Vec<u8> {
         payload.extend(value.to_be_bytes());
     }
     frame(4, 0, 0, &payload)
+}
+
+pub(super) fn settings_ack() -> Vec<u8> {
+    frame(4, 1, 0, b"")
+}
+
+pub(super) fn goaway(last: u32, debug: &[u8]) -> Vec<u8> {
+    let code = 0_u32.to_be_bytes();
+    frame(7, 0, 0, &[&last.to_be_bytes()[..], &code[..], debug].concat())
 }
 
 /// A header block; `GET` and `200` as everybody encodes them.

@@ -1,0 +1,83 @@
+//! Looks at the store and at the plugin files again and again, and puts edits by hand in force.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+
+use super::live::Live;
+use super::setup;
+use crate::config::Config;
+use crate::plugin::store::Store;
+
+/// How often. What is looked at is a file's times and size; it is read only when these change.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs until cancelled.
+pub(super) async fn watch(config: Config, store: Arc<Store>, live: Arc<Live>, cancel: CancellationToken) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut files = Files::new(config);
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let (store, live) = (Arc::clone(&store), Arc::clone(&live));
+        let looking = tokio::task::spawn_blocking(move || {
+            store.look(&|plugins| {
+                tracing::info!(configurations = plugins.len(), "The plugin store was edited.");
+                live.store_changed(plugins);
+            });
+            files.look(&live);
+            files
+        });
+        match looking.await {
+            Ok(looked) => files = looked,
+            Err(error) => {
+                tracing::error!(%error, "Edits of configuration files are not seen any more.");
+                return;
+            }
+        }
+    }
+}
+
+/// The plugin files, by what tells whether they have changed.
+struct Files {
+    config: Config,
+    seen: Vec<Option<(SystemTime, u64)>>,
+}
+
+impl Files {
+    fn new(config: Config) -> Self {
+        let seen = stamps(&config.plugins.files);
+        Self { config, seen }
+    }
+
+    /// Reads all of them again when one has changed. Mistakes keep the last state.
+    fn look(&mut self, live: &Live) {
+        let now = stamps(&self.config.plugins.files);
+        if now == self.seen {
+            return;
+        }
+        self.seen = now;
+        match setup::declared(&self.config) {
+            Ok(configs) => {
+                tracing::info!(configurations = configs.len(), "The plugin files were edited.");
+                live.files_changed(configs);
+            }
+            Err(mistakes) => {
+                tracing::error!(%mistakes, "The plugin files cannot be used as they are; their last state stays in force.");
+            }
+        }
+    }
+}
+
+fn stamps(paths: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
+    let stamp = |path: &PathBuf| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    };
+    paths.iter().map(stamp).collect()
+}

@@ -1,0 +1,44 @@
+//! `runscope` configurations that the gateway's own configuration holds: those of an old Kong, or of a `kong.yml`.
+//!
+//! In: a [`Snapshot`]. Out: configurations as the other sources give them, or why one is none. Whether they are used is the
+//! user's choice (`plugins.from_gateway`), because an old gateway posts by itself.
+
+use crate::gateway::entities::Reference;
+use crate::gateway::fields::Report;
+use crate::gateway::snapshot::Snapshot;
+use crate::plugin::file::NAME;
+use crate::plugin::{Inactive, InactiveReason, UnboundConfig, schema};
+
+/// The gateway's own configurations.
+#[must_use]
+pub fn read(snapshot: &Snapshot) -> Vec<Result<UnboundConfig, Inactive>> {
+    let ours = snapshot.plugins().iter().filter(|plugin| plugin.name == NAME);
+    ours.map(|plugin| {
+        let origin = format!("gateway: {}", plugin.place);
+        let mut report = Report::new(&origin);
+        let config = Some(&plugin.config).filter(|config| !config.is_null());
+        let settings = schema::settings(config, "config".to_owned(), &mut report);
+        let reference =
+            |id: &Option<std::sync::Arc<str>>| id.as_ref().map(|id| Reference::Id(id.to_string()));
+        let scope = &plugin.scope;
+        let Some(settings) = settings else {
+            let mistakes: Vec<_> = report.into_mistakes().into_iter().map(|it| it.text).collect();
+            return Err(Inactive {
+                origin,
+                scope: String::new(),
+                endpoint: String::new(),
+                reason: InactiveReason::Invalid(mistakes.join("; ")),
+            });
+        };
+        Ok(UnboundConfig {
+            origin,
+            service: reference(&scope.service_id),
+            route: reference(&scope.route_id),
+            consumer: reference(&scope.consumer_id),
+            enabled: plugin.enabled,
+            log_body: settings.log_body,
+            destination: settings.destination,
+        })
+    })
+    .collect()
+}

@@ -1,0 +1,4 @@
+//! libFuzzer's way into [`kongtap_fuzz_targets::redact`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| kongtap_fuzz_targets::redact::run(data));
