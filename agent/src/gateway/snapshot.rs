@@ -14,7 +14,7 @@ use crate::gateway::credentials::{self, RouteAuth};
 use crate::gateway::entities::{Consumer, Entities, Plugin, Reference, Route, Scope, Service};
 use crate::gateway::ports::PortMap;
 use crate::gateway::router::{Found, Refusal, RequestFacts, Router, RouterProfile};
-use crate::http::exchange::{HeadState, Request};
+use crate::http::exchange::{Exchange, HeadState, Request};
 
 mod evidence;
 mod told;
@@ -265,19 +265,25 @@ impl Snapshot {
         if !self.is_configured {
             return Found::Unknown(UnknownRoute::NoConfiguration);
         }
-        let Some(facts) = RequestFacts::of(&joined.client).filter(|_| self.can_judge(joined)) else {
+        let Some(facts) = self.facts(&joined.client).filter(|_| self.can_judge(joined)) else {
             return Found::Unknown(UnknownRoute::NoRequest);
         };
-        let mut facts = facts;
-        if let Some(port) = self.ports.outer(facts.local.port()) {
-            facts.local.set_port(port);
-        }
         let found = self.router.find(&facts);
         if evidence::contradicts(&found, joined) {
             Found::Unknown(UnknownRoute::Contradicted)
         } else {
             found
         }
+    }
+
+    /// What the router looks at.
+    #[must_use]
+    pub fn facts<'a>(&self, client: &'a Exchange) -> Option<RequestFacts<'a>> {
+        let mut facts = RequestFacts::of(client)?;
+        if let Some(port) = self.ports.outer(facts.local.port()) {
+            facts.local.set_port(port);
+        }
+        Some(facts)
     }
 
     /// Whether enough of the request is known: a field that is not may be one that a route asks for.

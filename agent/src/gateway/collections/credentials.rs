@@ -31,7 +31,7 @@ pub async fn read(
             Ok(())
         };
         if let Err(error) = client.pages(&path, allowance, take).await {
-            gathered.unread(list, &client.shown(&path), &error);
+            gathered.unread(list, &path.join("/"), &error);
         }
     }
 }
@@ -58,11 +58,12 @@ impl Gathered {
         }
     }
 
-    fn unread(&mut self, list: ApiList, shown: &str, error: &SourceError) {
-        self.contents = Uuid::new_v5(&self.contents, shown.as_bytes());
+    fn unread(&mut self, list: ApiList, path: &str, error: &SourceError) {
+        self.contents = Uuid::new_v5(&self.contents, path.as_bytes());
         let is_first = self.entities.unread_credentials.insert(list.kind());
         let why = match error {
-            SourceError::Status { status, .. } => format!("{shown}: answered {status}"),
+            // The advice of this error is about lists that must be there.
+            SourceError::Status { url, status, .. } => format!("{url}: answered {status}"),
             other => chain(other),
         };
         // Workspaces are read alike, and there may be many.

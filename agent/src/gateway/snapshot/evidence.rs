@@ -42,13 +42,7 @@ pub(super) fn refusal_of(route: &Route, joined: &JoinedExchange) -> Option<Refus
             content_type: content_type.map(|value| &**value),
         },
     )?;
-    let status = match refusal {
-        Refusal::NeedsTls { status } => status,
-        Refusal::NeedsHttp2 => 426,
-        Refusal::NotGrpc => 415,
-        Refusal::GrpcNeedsTls => 200,
-    };
-    let shows_it = |response: &Response| response.status == status && !is_proxied(response);
+    let shows_it = |response: &Response| response.status == refusal.status() && !is_proxied(response);
     let is_shown = joined.client.response.as_ref().is_none_or(shows_it);
     (joined.upstream.is_empty() && is_shown).then_some(refusal)
 }
