@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::gateway::credentials::forms::CredentialForms;
 use crate::gateway::document::{self, Mistakes, SourceFile};
-use crate::gateway::entities::{Credential, Entities, Reference};
+use crate::gateway::entities::{Credential, CredentialKind, Entities, Reference};
 use crate::gateway::fields::{Fields, Report, kind};
 use crate::gateway::forms::{self, PluginForm, RegexMark, RouteForm};
 use crate::gateway::ids;
@@ -59,7 +59,12 @@ pub fn read_with(files: &[SourceFile], lookup: Lookup) -> Result<Declared, Mista
         match deck::parse(file, lookup) {
             Ok(mut value) => {
                 let mut report = Report::new(&file.name);
-                gathered.notes.extend(deck::prepare(&mut value, &mut report));
+                let left_out = deck::prepare(&mut value, &mut report);
+                if !left_out.is_empty() {
+                    // Whose credential is not here may be elsewhere.
+                    gathered.entities.unread_credentials.extend(CredentialKind::ALL);
+                }
+                gathered.notes.extend(left_out);
                 gathered.file(&value, &mut report);
                 mistakes.extend(report.into_mistakes());
             }
@@ -254,6 +259,11 @@ impl Gathered {
             plugin.scope.route_id = wanted.find(form.route.as_ref(), "routes", "route");
             plugin.scope.consumer_id = wanted.find(form.consumer.as_ref(), "consumers", "consumer");
             entities.plugins.push(plugin);
+        }
+        let asks_for_tokens = entities.plugins.iter().any(|plugin| plugin.name == "oauth2");
+        if asks_for_tokens && !self.credentials.has_tokens() {
+            // They are made while the gateway runs; decK does not dump them.
+            entities.unread_credentials.insert(CredentialKind::Token);
         }
         for form in self.credentials.finish() {
             if deck::is_unset(form.identity.expose()) {

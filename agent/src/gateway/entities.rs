@@ -201,6 +201,18 @@ pub enum CredentialKind {
     Token,
 }
 
+impl CredentialKind {
+    /// All of them, in their order.
+    pub const ALL: [Self; 6] = [
+        Self::Key,
+        Self::EncryptedKey,
+        Self::Basic,
+        Self::Jwt,
+        Self::Hmac,
+        Self::Token,
+    ];
+}
+
 /// The scope of a plugin configuration: ids of the entities it is bound to, all of which must be the exchange's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Scope {

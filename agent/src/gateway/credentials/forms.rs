@@ -223,6 +223,13 @@ impl CredentialForms {
         });
     }
 
+    /// Whether there is any token of `oauth2`.
+    #[must_use]
+    pub fn has_tokens(&self) -> bool {
+        let is_token = |form: &CredentialForm| form.kind == CredentialKind::Token;
+        !self.tokens.is_empty() || self.credentials.iter().any(is_token)
+    }
+
     /// Everything, tokens with the consumers of their applications.
     #[must_use]
     pub fn finish(self) -> Vec<CredentialForm> {

@@ -9,6 +9,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::{Konnect, address_of};
+use crate::gateway::entities::CredentialKind;
 use crate::gateway::router::{RouterFlavor, RouterProfile};
 use crate::gateway::source::api_client::{ApiOptions, ApiTls, Credential, SecretAt};
 use crate::gateway::source::{Fingerprint, Look, Source};
@@ -35,6 +36,13 @@ fn entities(kind: &str) -> Vec<Value> {
             json!({"id": "30000000-0000-4000-8000-000000000001", "name": "openid-connect", "enabled": true,
             "service": null, "route": {"id": "10000000-0000-4000-8000-000000000001"}, "consumer": null, "consumer_group": null,
             "config": {"client_secret": ["PLANTED"], "session_cookie_name": "s"}, "protocols": ["http"]}),
+            json!({"id": "30000000-0000-4000-8000-000000000002", "name": "key-auth", "enabled": true, "config": {}}),
+            json!({"id": "30000000-0000-4000-8000-000000000003", "name": "jwt", "enabled": true, "config": {}}),
+        ],
+        "key-auths" => vec![
+            json!({"id": "40000000-0000-4000-8000-000000000001", "key": "k1", "consumer": {"id": "20000000-0000-4000-8000-000000000001"}}),
+            json!({"id": "40000000-0000-4000-8000-000000000002", "key": "k2", "consumer": {"id": "20000000-0000-4000-8000-000000000001"}}),
+            json!({"id": "40000000-0000-4000-8000-000000000003", "key": "k3", "consumer": {"id": "20000000-0000-4000-8000-000000000001"}}),
         ],
         other => panic!("{other} is not asked for"),
     }
@@ -56,6 +64,9 @@ async fn list(
         return StatusCode::UNAUTHORIZED.into_response();
     }
     assert_eq!(id, ID);
+    if kind == "jwts" {
+        return StatusCode::FORBIDDEN.into_response();
+    }
     assert_eq!(query["size"], "1000");
     let all = entities(&kind);
     let from = query
@@ -110,6 +121,22 @@ async fn the_core_entities_are_read_page_by_page() {
     assert_eq!(
         entities.plugins[0].scope.route_id.as_ref(),
         Some(&entities.routes[0].id)
+    );
+    let keys: Vec<_> = entities
+        .credentials
+        .iter()
+        .map(|it| it.identity.expose())
+        .collect();
+    assert_eq!(keys, ["k1", "k2", "k3"], "of two pages");
+    assert!(
+        entities
+            .credentials
+            .iter()
+            .all(|it| it.consumer_id == entities.consumers[0].id)
+    );
+    assert_eq!(
+        entities.unread_credentials.iter().collect::<Vec<_>>(),
+        [&CredentialKind::Jwt]
     );
     assert_eq!(entities.plugins[0].config, json!({"session_cookie_name": "s"}));
     assert_eq!(reading.profile.flavor, RouterFlavor::Expressions);

@@ -2,7 +2,7 @@
 
 use super::file;
 use crate::gateway::declarative::{Declared, Lookup, read_with};
-use crate::gateway::entities::PathHandling;
+use crate::gateway::entities::{CredentialKind, PathHandling};
 
 fn lookup(name: &str) -> Option<String> {
     match name {
@@ -118,6 +118,50 @@ consumers:
     assert_eq!(service.upstream.port, Some(8080));
     assert_eq!(service.upstream.path.as_deref(), Some("/orders.test/x"));
     assert!(!service.enabled);
+}
+
+/// What a request shows may be the one that is not known here.
+#[test]
+fn credentials_that_a_file_does_not_tell_leave_their_kind_unread() {
+    let consumer = "consumers: [{username: alice, keyauth_credentials: [{key: a}";
+    for (text, known, unread) in [
+        (format!("{consumer}]}}]"), 1, vec![]),
+        (
+            format!("{consumer}, {{key: \"x${{{{ env 'DECK_UNSET' }}}}\"}}]}}]"),
+            1,
+            vec![CredentialKind::Key],
+        ),
+        (
+            format!("{consumer}, {{key: \"${{{{ env 'DECK_HOST' }}}}\"}}]}}]"),
+            2,
+            vec![],
+        ),
+        // Tokens are made while the gateway runs: decK does not dump them.
+        (
+            format!("{consumer}]}}]\nplugins: [{{name: oauth2}}]"),
+            1,
+            vec![CredentialKind::Token],
+        ),
+        (
+            format!(
+                "{consumer}]}}]\nplugins: [{{name: oauth2}}]\noauth2_tokens: [{{access_token: t, credential: gone}}]"
+            ),
+            1,
+            vec![],
+        ),
+        (
+            format!(
+                "{consumer}]}}]\nplugins: [{{name: key-auth}}, {{name: jwt}}]\n_info: {{select_tags: [t]}}"
+            ),
+            1,
+            CredentialKind::ALL.to_vec(),
+        ),
+    ] {
+        let entities = read(&format!("_format_version: '3.0'\n{text}\n")).entities;
+        assert_eq!(entities.credentials.len(), known, "{text}");
+        let got: Vec<_> = entities.unread_credentials.iter().copied().collect();
+        assert_eq!(got, unread, "{text}");
+    }
 }
 
 #[test]
