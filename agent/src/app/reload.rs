@@ -88,3 +88,33 @@ fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
     let expand = |path: &PathBuf| files::expand(path).unwrap_or_else(|_| vec![path.clone()]);
     paths.iter().flat_map(expand).map(stamp).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::stamps;
+
+    #[test]
+    fn every_edit_of_a_file_or_within_a_directory_is_seen() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        let write = |name: &str, text: &str| std::fs::write(path(name), text).unwrap();
+        std::fs::create_dir(path("d")).unwrap();
+        let paths = [path("f.yml"), path("d")];
+        let mut last = stamps(&paths);
+        let edits: [(&str, &dyn Fn()); 6] = [
+            ("a file comes", &|| write("f.yml", "a")),
+            ("it grows", &|| write("f.yml", "ab")),
+            ("a directory gets its first", &|| write("d/a.yml", "a")),
+            ("and another", &|| write("d/b.yml", "a")),
+            ("which grows", &|| write("d/b.yml", "ab")),
+            ("one goes", &|| std::fs::remove_file(path("d/a.yml")).unwrap()),
+        ];
+        for (what, edit) in edits {
+            edit();
+            let now = stamps(&paths);
+            assert_ne!(now, last, "{what}");
+            assert_eq!(now, stamps(&paths), "{what}: and then nothing");
+            last = now;
+        }
+    }
+}

@@ -61,10 +61,11 @@ impl Gathered {
     fn unread(&mut self, list: ApiList, path: &str, error: &SourceError) {
         self.contents = Uuid::new_v5(&self.contents, path.as_bytes());
         let is_first = self.entities.unread_credentials.insert(list.kind());
-        let why = match error {
-            // The advice of this error is about lists that must be there.
-            SourceError::Status { url, status, .. } => format!("{url}: answered {status}"),
-            other => chain(other),
+        // The advice that goes with a status is about lists that must be there.
+        let why = if let SourceError::Status { url, status, .. } = error {
+            format!("{url}: answered {status}")
+        } else {
+            chain(error)
         };
         // Workspaces are read alike, and there may be many.
         if is_first {
