@@ -230,6 +230,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_workspace_says_is_not_taken_for_all_of_them() {
+        let live = Live::new(&[], Vec::new(), FromGateway::Use, PortMap::default());
+        let of = |workspace: &str| {
+            format!(
+                "{{_format_version: '3.0', _workspace: {workspace}, services: [{{name: s}}], plugins: [{{{CONFIG}, service: s}}, {{{CONFIG}}}]}}"
+            )
+        };
+        live.gateway_changed(&gateway(&of("team")));
+        assert_eq!(
+            shown(&live),
+            [
+                "gateway: f.yml: plugins[0]",
+                "gateway: f.yml: plugins[1] (it cannot be used: it is for the workspace `team` alone; bind it to a service or a route)",
+            ]
+        );
+        live.gateway_changed(&gateway(&of("default")));
+        assert_eq!(
+            shown(&live),
+            ["gateway: f.yml: plugins[0]", "gateway: f.yml: plugins[1]"]
+        );
+    }
+
+    #[test]
     fn a_parent_that_the_gateway_loses_leaves_the_configuration_inactive_until_it_is_back() {
         let stored = text::read(&source(&format!(
             "plugins: [{{{CONFIG}, service: s, id: 00000000-0000-4000-8000-000000000001}}]"
