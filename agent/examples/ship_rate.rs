@@ -246,6 +246,8 @@ impl Sample {
                     CredentialPlace::Query("apikey".to_owned()),
                     CredentialPlace::BodyField("apikey".to_owned()),
                 ]),
+                refusal: None,
+                outer_port: None,
             },
             config: PluginConfig {
                 origin: "example".to_owned(),

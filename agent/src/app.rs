@@ -15,7 +15,6 @@ mod worker;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
@@ -93,6 +92,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         &store.view().plugins,
         setup.plugins.clone(),
         setup::from_gateway(&config),
+        setup::ports(&config),
     ));
     let history = Arc::clone(live.history());
     let gateway = Arc::new(ArcSwap::from_pointee(GatewayState::empty()));
@@ -146,7 +146,8 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         let live = Arc::clone(&live);
         tokio::spawn(source::refresh(
             source,
-            Duration::from_secs(config.gateway.refresh_seconds),
+            setup::pace(&config),
+            setup::ports(&config),
             Arc::clone(&gateway),
             move |state| live.gateway_changed(state),
             refreshing.clone(),

@@ -4,6 +4,7 @@
 //! Flags win over the environment, the environment over the file, the file over the defaults. Deliberately absent: Kong's
 //! configuration (`gateway`) and the `runscope` configurations (`plugin`).
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,10 @@ use serde::Deserialize;
 
 use crate::http::h1::head;
 use crate::telemetry::secret::Secret;
+
+mod gateway;
+
+pub use gateway::{KonnectConfig, SecretSource};
 
 /// What `kongtap` runs with.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -47,10 +52,32 @@ pub struct GatewayConfig {
     /// `Kong-Admin-Token`; only from the environment (`KONGTAP_ADMIN_TOKEN`).
     #[serde(skip)]
     pub admin_token: Option<Secret>,
+    /// A file with the `Kong-Admin-Token`; read for each request, so that it may be replaced.
+    pub admin_token_file: Option<PathBuf>,
+    /// Other header fields that the Admin API, or a proxy in front of it, wants.
+    pub admin_headers: BTreeMap<String, SecretSource>,
+    /// Authorities (PEM) that the Admin API's certificate is verified by, and no other.
+    pub admin_ca: Option<PathBuf>,
+    /// A certificate (PEM) that kongtap shows to the Admin API.
+    pub admin_client_cert: Option<PathBuf>,
+    /// Its key (PEM).
+    pub admin_client_key: Option<PathBuf>,
+    /// Whether the Admin API's certificate is verified.
+    pub admin_tls_verify: bool,
+    /// Workspaces to read; none named: all that there are.
+    pub workspaces: Vec<String>,
+    /// A Konnect control plane, for data planes.
+    pub konnect: Option<KonnectConfig>,
     /// How often the gateway's configuration is read again, seconds.
     pub refresh_seconds: u64,
-    /// Router flavour of a gateway that does not say (a file): what `router_flavor` is in its `kong.conf`.
+    /// After how long everything is read although nothing seems to have changed, seconds.
+    pub full_refresh_seconds: u64,
+    /// Router flavour of a gateway that does not say (a file, Konnect): what `router_flavor` is in its `kong.conf`.
     pub router_flavor: Flavor,
+    /// Version of a gateway that does not say (a file, Konnect).
+    pub version: Option<String>,
+    /// Ports by which clients know the gateway's listeners, as `port_maps` in its `kong.conf`; none: as the Admin API says.
+    pub port_maps: Vec<String>,
 }
 
 /// `router_flavor`
@@ -64,6 +91,8 @@ pub enum Flavor {
     Traditional,
     /// The default of Kong 3.
     TraditionalCompatible,
+    /// Routes may be expressions.
+    Expressions,
 }
 
 /// `[plugins]`
@@ -298,8 +327,19 @@ impl Default for GatewayConfig {
             files: Vec::new(),
             admin_url: None,
             admin_token: None,
+            admin_token_file: None,
+            admin_headers: BTreeMap::new(),
+            admin_ca: None,
+            admin_client_cert: None,
+            admin_client_key: None,
+            admin_tls_verify: true,
+            workspaces: Vec::new(),
+            konnect: None,
             refresh_seconds: 10,
+            full_refresh_seconds: 600,
             router_flavor: Flavor::Auto,
+            version: None,
+            port_maps: Vec::new(),
         }
     }
 }
@@ -404,6 +444,7 @@ pub fn apply_environment(config: &mut Config, lookup: &dyn Fn(&str) -> Option<St
         config.gateway.admin_url = Some(url);
     }
     config.gateway.admin_token = set("KONGTAP_ADMIN_TOKEN").map(|token| Secret::new(&token));
+    gateway::apply_environment(&mut config.gateway, &set);
     if let Some(token) = set("KONGTAP_LISTEN_TOKEN") {
         config.admin.token = Some(Secret::new(&token));
     }
@@ -445,9 +486,7 @@ pub fn check(config: &Config) -> Vec<ConfigError> {
             "must be between 1 and 1000 (milliseconds)",
         ));
     }
-    if config.gateway.refresh_seconds == 0 {
-        errors.push(ConfigError::new("gateway.refresh_seconds", "must be at least 1"));
-    }
+    errors.extend(gateway::check(&config.gateway));
     let is_token = |token: &Secret| {
         let token = token.expose();
         !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
@@ -518,10 +557,10 @@ mod tests {
             from_toml(Path::new("docs/configuration.md"), text).unwrap(),
             Config::default()
         );
-        let source = include_str!("config.rs");
-        let keys = source
-            .lines()
-            .take_while(|line| !line.starts_with("impl Default"))
+        let sources = [include_str!("config.rs"), include_str!("config/gateway.rs")];
+        let keys = sources
+            .iter()
+            .flat_map(|source| source.lines().take_while(|line| !line.starts_with("impl ")))
             .filter_map(|line| {
                 let (name, _) = line.strip_prefix("    pub ")?.split_once(':')?;
                 Some(name)
@@ -529,6 +568,8 @@ mod tests {
         // Set by the environment alone, or named as tables.
         let elsewhere = [
             "admin_token",
+            "token",
+            "address",
             "global",
             "access_token",
             "bucket_key",

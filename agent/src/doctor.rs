@@ -147,7 +147,7 @@ async fn configuration(config: &Config, rows: &mut Vec<Check>) -> Option<Source>
                 NAME,
                 CheckState::Failed,
                 chain(&error),
-                Some("correct --admin-url"),
+                Some("correct what is named, or see `gateway` in docs/configuration.md"),
             ));
             return None;
         }
@@ -178,7 +178,7 @@ async fn gateway(config: &Config, source: Option<&Source>, rows: &mut Vec<Check>
     const NAME: &str = "gateway";
     let facts = match source {
         Some(Source::AdminApi(api)) => api.facts().await.ok(),
-        Some(Source::Files(_)) | None => None,
+        Some(Source::Files(_) | Source::Konnect(_)) | None => None,
     };
     let selector: Selector = setup::selector(config, facts.as_ref());
     match gateways::find(&selector) {

@@ -12,7 +12,7 @@ use crate::correlate::JoinedExchange;
 use crate::gateway::consumer::chain::{Judgement, Outcome};
 use crate::gateway::credentials::authenticator::Finding;
 use crate::gateway::entities::{Consumer, Route};
-use crate::gateway::router::{Approach, Refusal, RequestFacts, RouterFlavor, refusal};
+use crate::gateway::router::{Refusal, RouterFlavor};
 use crate::gateway::snapshot::{ConsumerMatch, KnownBy, Resolution, RouteMatch, UnknownRoute};
 use crate::pipeline::Bound;
 use crate::plugin::Decision;
@@ -203,7 +203,8 @@ impl Foreseen {
             refusal: None,
             is_given: given.is_some(),
         };
-        let route = match bound.snapshot.resolve(&foreseen.joined).route {
+        let unanswered = bound.snapshot.resolve(&foreseen.joined);
+        let route = match unanswered.route {
             RouteMatch::Matched(route) => route,
             RouteMatch::NoRoute => {
                 foreseen.joined.client.response = Some(ask::answered(404));
@@ -216,17 +217,10 @@ impl Foreseen {
                 return foreseen;
             }
         };
-        foreseen.refusal = refusal(
-            &route,
-            Approach {
-                tls: ask.tls,
-                http2: ask.is_http2(),
-                content_type: ask.request.headers.first("content-type").map(|value| &**value),
-            },
-        );
+        foreseen.refusal = unanswered.refusal;
         let judgement = bound.snapshot.judge(&route, &ask.request);
         let status = match (foreseen.refusal, given, &judgement.outcome) {
-            (Some(refusal), _, _) => Some(status(refusal)),
+            (Some(refusal), _, _) => Some(refusal.status()),
             (None, Some(consumer), _) => {
                 foreseen.joined.upstream.push(ask.passed_on(consumer));
                 None
@@ -240,18 +234,9 @@ impl Foreseen {
     }
 }
 
-const fn status(refusal: Refusal) -> u16 {
-    match refusal {
-        Refusal::NeedsTls { status } => status,
-        Refusal::NeedsHttp2 => 426,
-        Refusal::NotGrpc => 415,
-        Refusal::GrpcNeedsTls => 200,
-    }
-}
-
 fn route_answer(bound: &Bound, foreseen: &Foreseen, resolution: &Resolution) -> RouteAnswer {
     let router = bound.snapshot.router();
-    let facts = RequestFacts::of(&foreseen.joined.client);
+    let facts = bound.snapshot.facts(&foreseen.joined.client);
     let all = facts.map(|facts| router.explain(&facts)).unwrap_or_default();
     let winner = match &resolution.route {
         RouteMatch::Matched(route) => Some(route),

@@ -5,6 +5,7 @@
 //! honest "unknown". Deliberately absent: the `runscope` configurations (that is `plugin`).
 
 pub mod admin_api;
+pub mod collections;
 pub mod consumer;
 pub mod credentials;
 pub mod declarative;
@@ -13,6 +14,10 @@ pub mod entities;
 pub mod fields;
 pub mod forms;
 pub mod ids;
+pub mod konnect;
+pub mod ports;
+pub mod retained;
 pub mod router;
 pub mod snapshot;
 pub mod source;
+pub mod workspace;

@@ -234,6 +234,10 @@ impl PluginSet {
     pub fn decide(&self, resolution: &Resolution) -> Decision {
         let consumer = &resolution.consumer;
         match &resolution.route {
+            // Refused before any plugin of its route ran: those of the rewrite phase log it, and they are global.
+            RouteMatch::Matched(_) if resolution.refusal.is_some() => {
+                self.on_route(None, None, &ConsumerMatch::Nobody)
+            }
             RouteMatch::Matched(route) => {
                 let service_id = resolution.service.as_ref().map(|service| &service.id);
                 self.on_route(Some(&route.id), service_id, consumer)

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use super::setup;
 use crate::clock;
 use crate::gateway::admin_api::facts::GatewayFacts;
+use crate::gateway::ports::PortMap;
 use crate::gateway::snapshot::Snapshot;
 use crate::gateway::source::GatewayState;
 use crate::pipeline::{Bound, History};
@@ -30,6 +31,8 @@ pub enum FromGateway {
 pub struct Live {
     sources: Mutex<Sources>,
     from_gateway: FromGateway,
+    /// Where the gateway's own are not known.
+    ports: PortMap,
     history: Arc<ArcSwap<History>>,
 }
 
@@ -44,16 +47,22 @@ struct Sources {
 impl Live {
     /// Begins with what is known before the gateway's configuration is.
     #[must_use]
-    pub fn new(stored: &[StoredPlugin], declared: Vec<UnboundConfig>, from_gateway: FromGateway) -> Self {
+    pub fn new(
+        stored: &[StoredPlugin],
+        declared: Vec<UnboundConfig>,
+        from_gateway: FromGateway,
+        ports: PortMap,
+    ) -> Self {
         let sources = Sources {
             stored: stored.iter().map(StoredPlugin::unbound).collect(),
             declared,
             gateway: None,
         };
-        let unread = Arc::new(Bound::unread(&sources.named()));
+        let unread = Arc::new(Bound::unread_behind(ports.clone(), &sources.named()));
         Self {
             sources: Mutex::new(sources),
             from_gateway,
+            ports,
             history: Arc::new(ArcSwap::from_pointee(History::new(unread))),
         }
     }
@@ -100,7 +109,7 @@ impl Live {
 
     fn bind(&self, sources: &Sources) -> Bound {
         let Some((snapshot, facts)) = &sources.gateway else {
-            return Bound::unread(&sources.named());
+            return Bound::unread_behind(self.ports.clone(), &sources.named());
         };
         let mut configs = sources.named();
         let mut notes: Vec<Inactive> = Vec::new();
@@ -138,6 +147,7 @@ mod tests {
     use super::{FromGateway, Live};
     use crate::gateway::declarative;
     use crate::gateway::document::SourceFile;
+    use crate::gateway::ports::PortMap;
     use crate::gateway::router::RouterProfile;
     use crate::gateway::snapshot::Snapshot;
     use crate::gateway::source::GatewayState;
@@ -213,10 +223,33 @@ mod tests {
                 ],
             ),
         ] {
-            let live = Live::new(&stored, declared.clone(), choice);
+            let live = Live::new(&stored, declared.clone(), choice, PortMap::default());
             live.gateway_changed(&gateway(&kong));
             assert_eq!(shown(&live), expected);
         }
+    }
+
+    #[test]
+    fn what_a_workspace_says_is_not_taken_for_all_of_them() {
+        let live = Live::new(&[], Vec::new(), FromGateway::Use, PortMap::default());
+        let of = |workspace: &str| {
+            format!(
+                "{{_format_version: '3.0', _workspace: {workspace}, services: [{{name: s}}], plugins: [{{{CONFIG}, service: s}}, {{{CONFIG}}}]}}"
+            )
+        };
+        live.gateway_changed(&gateway(&of("team")));
+        assert_eq!(
+            shown(&live),
+            [
+                "gateway: f.yml: plugins[0]",
+                "gateway: f.yml: plugins[1] (it cannot be used: it is for the workspace `team` alone; bind it to a service or a route)",
+            ]
+        );
+        live.gateway_changed(&gateway(&of("default")));
+        assert_eq!(
+            shown(&live),
+            ["gateway: f.yml: plugins[0]", "gateway: f.yml: plugins[1]"]
+        );
     }
 
     #[test]
@@ -225,7 +258,7 @@ mod tests {
             "plugins: [{{{CONFIG}, service: s, id: 00000000-0000-4000-8000-000000000001}}]"
         )))
         .unwrap();
-        let live = Live::new(&[], Vec::new(), FromGateway::Show);
+        let live = Live::new(&[], Vec::new(), FromGateway::Show, PortMap::default());
         let with = "{_format_version: '3.0', services: [{name: s}]}";
         let without = "{_format_version: '3.0', services: []}";
         live.gateway_changed(&gateway(with));

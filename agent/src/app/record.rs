@@ -106,7 +106,8 @@ pub async fn record(config: Config, arguments: &RecordArgs) -> Result<(), Record
         let (config, hidden) = (config.clone(), Arc::clone(&hidden));
         tokio::spawn(source::refresh(
             source,
-            Duration::from_secs(config.gateway.refresh_seconds),
+            setup::pace(&config),
+            setup::ports(&config),
             Arc::new(ArcSwap::from_pointee(GatewayState::empty())),
             move |state| hidden.add(&config, &state.snapshot),
             following.clone(),

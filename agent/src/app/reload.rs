@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::live::Live;
 use super::setup;
 use crate::config::Config;
+use crate::gateway::source::files;
 use crate::plugin::store::Store;
 
 /// How often. What is looked at is a file's times and size; it is read only when these change.
@@ -46,7 +47,7 @@ pub(super) async fn watch(config: Config, store: Arc<Store>, live: Arc<Live>, ca
 /// The plugin files, by what tells whether they have changed.
 struct Files {
     config: Config,
-    seen: Vec<Option<(SystemTime, u64)>>,
+    seen: Vec<Stamp>,
 }
 
 impl Files {
@@ -74,10 +75,46 @@ impl Files {
     }
 }
 
-fn stamps(paths: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
-    let stamp = |path: &PathBuf| {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
+/// A file with what changes when it does; nothing where it cannot be looked at.
+type Stamp = (PathBuf, Option<(SystemTime, u64)>);
+
+fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
+    let stamp = |path: PathBuf| {
+        let metadata = std::fs::metadata(&path).ok();
+        let seen = metadata.and_then(|metadata| Some((metadata.modified().ok()?, metadata.len())));
+        (path, seen)
     };
-    paths.iter().map(stamp).collect()
+    // A directory that cannot be read stands for itself, as a file does that is not there.
+    let expand = |path: &PathBuf| files::expand(path).unwrap_or_else(|_| vec![path.clone()]);
+    paths.iter().flat_map(expand).map(stamp).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stamps;
+
+    #[test]
+    fn every_edit_of_a_file_or_within_a_directory_is_seen() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        let write = |name: &str, text: &str| std::fs::write(path(name), text).unwrap();
+        std::fs::create_dir(path("d")).unwrap();
+        let paths = [path("f.yml"), path("d")];
+        let mut last = stamps(&paths);
+        let edits: [(&str, &dyn Fn()); 6] = [
+            ("a file comes", &|| write("f.yml", "a")),
+            ("it grows", &|| write("f.yml", "ab")),
+            ("a directory gets its first", &|| write("d/a.yml", "a")),
+            ("and another", &|| write("d/b.yml", "a")),
+            ("which grows", &|| write("d/b.yml", "ab")),
+            ("one goes", &|| std::fs::remove_file(path("d/a.yml")).unwrap()),
+        ];
+        for (what, edit) in edits {
+            edit();
+            let now = stamps(&paths);
+            assert_ne!(now, last, "{what}");
+            assert_eq!(now, stamps(&paths), "{what}: and then nothing");
+            last = now;
+        }
+    }
 }

@@ -16,7 +16,7 @@ use crate::clock::WallClock;
 use crate::config::{Config, Flavor};
 use crate::gateway::router::{KongVersion, RouterProfile};
 use crate::gateway::snapshot::Snapshot;
-use crate::gateway::source::GatewayState;
+use crate::gateway::source::{self, GatewayState};
 use crate::message::Message;
 use crate::pipeline::{Bound, History, Pipeline, Sink};
 use crate::telemetry::ledger::{ExchangeLedger, LedgerSnapshot};
@@ -141,11 +141,14 @@ async fn bound(config: &Config, recorded: &RecordedGateway) -> Result<Bound, Rep
     if let Some(source) = setup::source(config).map_err(AppError::from)? {
         let reading = source.fetch().await.map_err(AppError::from)?;
         let profile = match reading.facts {
-            None if config.gateway.router_flavor == Flavor::Auto => recorded_profile(recorded),
+            None if config.gateway.router_flavor == Flavor::Auto && config.gateway.version.is_none() => {
+                recorded_profile(recorded)
+            }
             None | Some(_) => reading.profile,
         };
+        let ports = source::ports_of(&setup::ports(config), reading.facts.as_ref());
         let (snapshot, _warnings) = Snapshot::build(reading.entities, &profile);
-        state.snapshot = Arc::new(snapshot);
+        state.snapshot = Arc::new(snapshot.with_ports(ports));
         state.facts = reading.facts.map(Arc::new);
     }
     let mut bound = setup::bind(&plugins, &state);

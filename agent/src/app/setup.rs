@@ -19,17 +19,21 @@ use crate::capture::sources::{SocketSource, SourceChoice};
 use crate::capture::tls::choice::{Places, TlsOptions};
 use crate::clock::WallClock;
 use crate::config::{
-    AdminDialect, Config, Flavor, ProbePlacement, ProfileName, RedactBase, SocketCapture, TlsCapture,
+    AdminDialect, Config, Flavor, GatewayConfig, KonnectConfig, ProbePlacement, ProfileName, RedactBase,
+    SecretSource, SocketCapture, TlsCapture,
 };
 use crate::conn::{ConnLimits, ReorderLimits};
 use crate::correlate::CorrelatorLimits;
+use crate::gateway::admin_api::AdminApi;
 use crate::gateway::admin_api::facts::GatewayFacts;
-use crate::gateway::admin_api::{AdminApi, AdminApiOptions};
 use crate::gateway::declarative;
 use crate::gateway::document::{Mistake, Mistakes, Place, SourceFile};
-use crate::gateway::router::{RouterFlavor, RouterProfile};
+use crate::gateway::konnect::{self, Konnect};
+use crate::gateway::ports::PortMap;
+use crate::gateway::router::{KongVersion, RouterProfile};
 use crate::gateway::snapshot::{Snapshot, SnapshotWarning};
-use crate::gateway::source::{FileSource, GatewayState, Source, SourceError, chain};
+use crate::gateway::source::api_client::{ApiOptions, ApiTls, Credential, SecretAt, Trust};
+use crate::gateway::source::{self, FileSource, GatewayState, Pace, Source, SourceError, chain, files};
 use crate::http::h1::limits::HttpLimits;
 use crate::http::h2::limits::H2Limits;
 use crate::message::Profile;
@@ -41,8 +45,8 @@ use crate::plugin::stored::StoredPlugin;
 use crate::plugin::{PluginSet, UnboundConfig, file};
 use crate::ship::ShipLimits;
 
-/// How long the Admin API may take for one answer.
-const ADMIN_API_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the Admin API, or Konnect, may take for one answer.
+const API_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything that is known before capture begins.
 #[derive(Debug)]
@@ -68,7 +72,7 @@ impl Setup {
         let source = source(config)?;
         let facts = match &source {
             Some(Source::AdminApi(api)) => facts(api).await,
-            Some(Source::Files(_)) | None => None,
+            Some(Source::Files(_) | Source::Konnect(_)) | None => None,
         };
         let selector = selector(config, facts.as_ref());
         let missing = gateways::find(&selector).err();
@@ -94,13 +98,14 @@ impl Setup {
 pub async fn read_once(config: &Config) -> Result<Bound, AppError> {
     let plugins = check_files(config).map_err(AppError::Mistakes)?.plugins;
     let Some(source) = source(config)? else {
-        return Ok(Bound::unread(&plugins));
+        return Ok(Bound::unread_behind(ports(config), &plugins));
     };
     let reading = source.fetch().await?;
     let (snapshot, warnings) = Snapshot::build(reading.entities, &reading.profile);
-    for warning in warnings {
+    for warning in reading.notes.into_iter().chain(warnings) {
         tracing::warn!("{warning}");
     }
+    let snapshot = snapshot.with_ports(source::ports_of(&ports(config), reading.facts.as_ref()));
     Ok(Bound {
         plugins: PluginSet::bind(&plugins, &snapshot),
         snapshot: Arc::new(snapshot),
@@ -132,7 +137,7 @@ pub fn check_files(config: &Config) -> Result<Checked, Mistakes> {
         entities: (0, 0, 0),
         warnings: Vec::new(),
     };
-    match declarative::check(&gateway_files, &profile(config)) {
+    match declarative::check(&gateway_files, &profile(config), environment) {
         Ok((entities, warnings)) => {
             checked.entities = (
                 entities.services.len(),
@@ -223,60 +228,139 @@ fn environment_values(config: &Config) -> EnvironmentValues<'_> {
 fn read_files(paths: &[PathBuf], mistakes: &mut Vec<Mistake>) -> Vec<SourceFile> {
     let mut files = Vec::new();
     for path in paths {
-        let name: Arc<str> = Arc::from(path.display().to_string());
-        match read_file(path) {
-            Ok(bytes) => files.push(SourceFile { name, bytes }),
-            Err(text) => mistakes.push(Mistake {
-                origin: name,
+        let mut wrong = |path: &Path, error: &std::io::Error| {
+            mistakes.push(Mistake {
+                origin: Arc::from(path.display().to_string()),
                 place: Place::Whole,
-                text,
-            }),
+                text: format!("cannot be read: {error}"),
+            });
+        };
+        let expanded = files::expand(path).unwrap_or_else(|error| {
+            wrong(path, &error);
+            Vec::new()
+        });
+        for path in expanded {
+            match std::fs::read(&path) {
+                Ok(bytes) => files.push(SourceFile {
+                    name: Arc::from(path.display().to_string()),
+                    bytes,
+                }),
+                Err(error) => wrong(&path, &error),
+            }
         }
     }
     files
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))
-}
-
 /// The source that the configuration names; files win over an Admin API.
 ///
 /// # Errors
-/// The Admin API's address is none.
+/// The API's address is none, or a certificate cannot be used.
 pub fn source(config: &Config) -> Result<Option<Source>, SourceError> {
-    if !config.gateway.files.is_empty() {
+    let gateway = &config.gateway;
+    if !gateway.files.is_empty() {
         let files = FileSource {
-            paths: config.gateway.files.clone(),
+            paths: gateway.files.clone(),
             profile: profile(config),
+            lookup: environment,
         };
         return Ok(Some(Source::Files(files)));
     }
-    let Some(url) = &config.gateway.admin_url else {
+    if let Some(konnect) = &gateway.konnect {
+        let id = konnect.control_plane_id.clone();
+        let konnect = Konnect::new(konnect_options(konnect), id, profile(config))?;
+        return Ok(Some(Source::Konnect(konnect)));
+    }
+    let Some(url) = &gateway.admin_url else {
         return Ok(None);
     };
-    let api = AdminApi::new(AdminApiOptions {
-        url: url.clone(),
-        token: config.gateway.admin_token.clone(),
-        timeout: ADMIN_API_TIMEOUT,
-        tls_verify: true,
-    })?;
+    let api = AdminApi::new(admin_options(gateway, url), gateway.workspaces.clone())?;
     Ok(Some(Source::AdminApi(api)))
 }
 
-fn profile(config: &Config) -> RouterProfile {
-    let current = RouterProfile::default();
-    match config.gateway.router_flavor {
-        Flavor::Auto => current,
-        Flavor::Traditional => RouterProfile {
-            flavor: RouterFlavor::Traditional,
-            ..current
-        },
-        Flavor::TraditionalCompatible => RouterProfile {
-            flavor: RouterFlavor::TraditionalCompatible,
-            ..current
+fn admin_options(gateway: &GatewayConfig, url: &str) -> ApiOptions {
+    let token = gateway.admin_token.clone().map(SecretAt::Text);
+    let token = token.or_else(|| gateway.admin_token_file.clone().map(SecretAt::File));
+    let mut headers: Vec<_> = token
+        .map(|value| ("kong-admin-token".to_owned(), Credential { prefix: "", value }))
+        .into_iter()
+        .collect();
+    for (name, source) in &gateway.admin_headers {
+        let value = match source {
+            SecretSource::Text(secret) => SecretAt::Text(secret.clone()),
+            SecretSource::File(path) => SecretAt::File(path.clone()),
+            // A mistake, reported by the configuration's check.
+            SecretSource::Environment(_) => continue,
+        };
+        headers.push((name.clone(), Credential { prefix: "", value }));
+    }
+    let trust = match &gateway.admin_ca {
+        Some(path) => Trust::Only(path.clone()),
+        None if gateway.admin_tls_verify => Trust::Host,
+        None => Trust::Anybody,
+    };
+    let identity = gateway.admin_client_cert.clone();
+    ApiOptions {
+        url: url.to_owned(),
+        headers,
+        timeout: API_TIMEOUT,
+        tls: ApiTls {
+            trust,
+            identity: identity.zip(gateway.admin_client_key.clone()),
         },
     }
+}
+
+fn konnect_options(konnect: &KonnectConfig) -> ApiOptions {
+    let token = konnect.token.clone().map(SecretAt::Text);
+    let token = token.or_else(|| konnect.token_file.clone().map(SecretAt::File));
+    let bearer = token.map(|value| Credential {
+        prefix: "Bearer ",
+        value,
+    });
+    let region = konnect.region.as_deref().unwrap_or_default();
+    let address = konnect.address.clone();
+    ApiOptions {
+        url: address.unwrap_or_else(|| konnect::address_of(region)),
+        headers: bearer
+            .into_iter()
+            .map(|token| ("authorization".to_owned(), token))
+            .collect(),
+        timeout: API_TIMEOUT,
+        tls: ApiTls::default(),
+    }
+}
+
+/// Where decK's placeholders find their values.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// How often the source is looked at.
+#[must_use]
+pub const fn pace(config: &Config) -> Pace {
+    Pace {
+        interval: Duration::from_secs(config.gateway.refresh_seconds),
+        full: Duration::from_secs(config.gateway.full_refresh_seconds),
+    }
+}
+
+/// The mapped ports that kongtap's own configuration names.
+#[must_use]
+pub fn ports(config: &Config) -> PortMap {
+    // What is none was refused by the configuration's check.
+    PortMap::parse(config.gateway.port_maps.iter().map(String::as_str)).unwrap_or_default()
+}
+
+fn profile(config: &Config) -> RouterProfile {
+    let flavor = match config.gateway.router_flavor {
+        Flavor::Auto => None,
+        Flavor::Traditional => Some("traditional"),
+        Flavor::TraditionalCompatible => Some("traditional_compatible"),
+        Flavor::Expressions => Some("expressions"),
+    };
+    let version = config.gateway.version.as_deref().and_then(KongVersion::parse);
+    RouterProfile::of(version, flavor)
 }
 
 async fn facts(api: &AdminApi) -> Option<GatewayFacts> {
@@ -442,3 +526,6 @@ pub fn bind(configs: &[UnboundConfig], state: &GatewayState) -> Bound {
         gateway_api_ports: gateway_api_ports(state.facts.as_deref()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use super::{ExplainError, Explanation, Foreseen, explain};
 use crate::cli::exit::Exit;
 use crate::gateway::declarative;
 use crate::gateway::document::SourceFile;
-use crate::gateway::router::{Fit, RequestFacts, RouterFlavor, RouterProfile};
+use crate::gateway::router::{Fit, RouterFlavor, RouterProfile};
 use crate::gateway::snapshot::{ConsumerMatch, RouteMatch, Snapshot};
 use crate::pipeline::Bound;
 use crate::plugin::trace::Found;
@@ -262,7 +262,7 @@ proptest! {
             let resolution = bound.snapshot.resolve(&joined);
 
             let taken: Vec<_> = explanation.route.considered.iter().filter(|it| it.verdict == "taken").collect();
-            let facts = RequestFacts::of(&joined.client).expect("facts");
+            let facts = bound.snapshot.facts(&joined.client).expect("facts");
             let all = bound.snapshot.router().explain(&facts);
             match &resolution.route {
                 RouteMatch::Matched(route) => {

@@ -1,101 +1,58 @@
-//! The gateway's entities and facts from its Admin API.
+//! The gateway's entities and facts from its Admin API, of any version from 0.13 on.
 //!
-//! In: an address and perhaps a token. Out: a [`Reading`] of all pages of services, routes, consumers and plugins, and
-//! [`GatewayFacts`]. Everything is bounded: each request in time, each answer in bytes, the pages in number. Redirects are
-//! not followed, so a token goes nowhere else. Deliberately absent: writing.
+//! In: an [`ApiClient`] and perhaps workspaces. Out: a [`Reading`] of all pages of services, routes, consumers and plugins, of the
+//! credentials that plugins ask for, and [`GatewayFacts`]. The form of the pages and entities follows the version that `GET /`
+//! tells. Deliberately absent: writing.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::time::Duration;
+use std::sync::Arc;
 
-use serde_json::{Map, Value};
-use url::Url;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::gateway::admin_api::facts::GatewayFacts;
-use crate::gateway::entities::{Entities, Reference};
-use crate::gateway::fields::{Fields, Report};
-use crate::gateway::forms::{self, RegexMark};
+use crate::gateway::collections::{Collection, Gathered, Listed, credentials, mark_of};
+use crate::gateway::declarative;
+use crate::gateway::document::SourceFile;
 use crate::gateway::router::{KongVersion, RouterProfile};
-use crate::gateway::source::{Fingerprint, Reading, SourceError};
-use crate::telemetry::secret::Secret;
+use crate::gateway::snapshot::SnapshotWarning;
+use crate::gateway::source::api_client::{Allowance, ApiClient, ApiOptions};
+use crate::gateway::source::{ApiKind, Fingerprint, Reading, SourceError};
+use crate::gateway::workspace;
 
-mod credentials;
 pub mod facts;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// Entities a page; the most that Kong allows.
-const PAGE_SIZE: u32 = 1000;
-/// The most pages of one collection.
-const MAX_PAGES: usize = 2_000;
-/// The largest single answer, bytes.
-const MAX_ANSWER_BYTES: usize = 32 << 20;
-/// The most of all answers of one reading, bytes.
-const MAX_READING_BYTES: usize = 512 << 20;
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Where and how an Admin API is asked.
-#[derive(Clone, Debug)]
-pub struct AdminApiOptions {
-    /// Its address, a base path (a workspace) included.
-    pub url: String,
-    /// Sent as `Kong-Admin-Token`.
-    pub token: Option<Secret>,
-    /// Bounds each request in all its phases.
-    pub timeout: Duration,
-    /// Whether its certificate is verified.
-    pub tls_verify: bool,
-}
+/// How often a reading begins anew because the configuration changed between its pages.
+const MAX_TORN_READINGS: usize = 3;
+/// The most workspaces that are read.
+const MAX_WORKSPACES: usize = 1_000;
 
 /// An Admin API.
 #[derive(Debug)]
 pub struct AdminApi {
-    client: reqwest::Client,
-    base: Url,
-    token: Option<Secret>,
-    timeout: Duration,
+    client: ApiClient,
+    workspaces: Vec<String>,
 }
 
 impl fmt::Display for AdminApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.base)
+        write!(f, "{}", self.client)
     }
 }
 
-/// The raw entities of one collection.
-type Items = Vec<Value>;
-
 impl AdminApi {
-    /// Sets up a client; asks nothing yet.
+    /// Sets up a client; asks nothing yet. Only the named workspaces are read; none named: all that there are, or the one that the
+    /// address names.
     ///
     /// # Errors
-    /// The address is none, or TLS cannot be set up.
-    pub fn new(options: AdminApiOptions) -> Result<Self, SourceError> {
-        let parsed = Url::parse(&options.url).ok();
-        let base = parsed.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let Some(mut base) = base else {
-            return Err(SourceError::BadUrl { url: options.url });
-        };
-        base.set_query(None);
-        base.set_fragment(None);
-        let path = base.path().trim_end_matches('/').to_owned();
-        base.set_path(&path);
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT.min(options.timeout))
-            .timeout(options.timeout)
-            .danger_accept_invalid_certs(!options.tls_verify)
-            .no_proxy()
-            .build()
-            .map_err(|source| SourceError::Client { source })?;
+    /// Those of [`ApiClient::new`].
+    pub fn new(options: ApiOptions, workspaces: Vec<String>) -> Result<Self, SourceError> {
         Ok(Self {
-            client,
-            base,
-            token: options.token,
-            timeout: options.timeout,
+            client: ApiClient::new(ApiKind::Admin, options)?,
+            workspaces,
         })
     }
 
@@ -104,29 +61,26 @@ impl AdminApi {
     /// # Errors
     /// Unreachable, too slow, refused, or no Admin API.
     pub async fn facts(&self) -> Result<GatewayFacts, SourceError> {
-        let url = self.url(None, None);
-        let (root, _) = self.get(url.clone()).await.map_err(|error| match error {
+        let (root, _) = self.client.get(&[], &[]).await.map_err(|error| {
             // Whatever answers something else at `/` is something else.
-            SourceError::Malformed { url, what } => SourceError::NotAdminApi { url, what },
-            other @ (SourceError::BadUrl { .. }
-            | SourceError::Client { .. }
-            | SourceError::Unreachable { .. }
-            | SourceError::Timeout { .. }
-            | SourceError::Status { .. }
-            | SourceError::NotAdminApi { .. }
-            | SourceError::TooLarge { .. }
-            | SourceError::File { .. }
-            | SourceError::Mistakes(_)) => other,
+            if let SourceError::Malformed { url, what } = error {
+                SourceError::NotAdminApi { url, what }
+            } else {
+                error
+            }
         })?;
         let mut facts = GatewayFacts::of(&root).map_err(|what| SourceError::NotAdminApi {
-            url: url.to_string(),
+            url: self.client.shown(&[]),
             what: what.to_owned(),
         })?;
-        // Only a hash to save work by: without it everything is read each time.
-        if let Ok((status, _)) = self.get(self.url(Some("status"), None)).await {
-            facts.configuration_hash = facts::configuration_hash(&status);
-        }
+        facts.configuration_hash = self.configuration_hash().await;
         Ok(facts)
+    }
+
+    /// Only a hash to save work by: without it everything is read each time.
+    async fn configuration_hash(&self) -> Option<String> {
+        let (status, _) = self.client.get(&["status"], &[]).await.ok()?;
+        facts::configuration_hash(&status)
     }
 
     /// Everything.
@@ -134,209 +88,139 @@ impl AdminApi {
     /// # Errors
     /// Any [`SourceError`] but those of files.
     pub async fn fetch(&self) -> Result<Reading, SourceError> {
-        let facts = self.facts().await?;
-        let mut budget = MAX_READING_BYTES;
-        let services = self.collection("services", &mut budget).await?;
-        let routes = self.collection("routes", &mut budget).await?;
+        let mut reading = self.read(self.facts().await?).await?;
+        // Pages of two configurations must not be mixed, where the gateway tells one from the other.
+        for _ in 1..MAX_TORN_READINGS {
+            if reading.fingerprint.cheap.is_none() {
+                return Ok(reading);
+            }
+            let hash = self.configuration_hash().await;
+            if hash == reading.fingerprint.cheap {
+                return Ok(reading);
+            }
+            reading = self.read(self.facts().await?).await?;
+        }
+        // It changes all the time: the next look reads it again.
+        reading.fingerprint.cheap = None;
+        Ok(reading)
+    }
+
+    async fn read(&self, facts: GatewayFacts) -> Result<Reading, SourceError> {
         let version = KongVersion::parse(&facts.version);
-        let apis = if version.is_some_and(|version| version.major == 0) {
-            self.collection("apis", &mut budget).await?
-        } else {
-            Items::new()
-        };
-        let consumers = self.collection("consumers", &mut budget).await?;
-        let plugins = self.collection("plugins", &mut budget).await?;
-        let contents =
-            serde_json::to_vec(&[&services, &routes, &apis, &consumers, &plugins]).unwrap_or_default();
         let profile = RouterProfile {
             client_address: facts.client_address,
             ..RouterProfile::of(version, facts.router_flavor.as_deref())
         };
-        let mark = if version.is_some_and(|version| version.major < 3) {
-            RegexMark::AnyOddCharacter
-        } else {
-            RegexMark::Tilde
+        let (workspaces, mut notes) = self.workspaces(&facts).await?;
+        let listed = match self.lists(version, &workspaces).await {
+            // Whoever lets a proxy in front pass only this still tells everything by it.
+            Err(SourceError::Status {
+                status: 403..=405, ..
+            }) if facts.database.as_deref() == Some("off") => self.whole().await?,
+            listed => listed?,
         };
-        let (credentials, unread) = self.credentials(&plugins, &mut budget).await;
-        let mut report = Report::new(self.base.as_str());
-        let mut entities = entities_of(
-            [&services, &routes, &apis, &consumers, &plugins],
-            mark,
-            &mut report,
-        );
-        (entities.credentials, entities.unread_credentials) = (credentials.entities, unread);
-        report.finish(()).map_err(|mistakes| SourceError::Malformed {
-            url: self.base.to_string(),
-            what: format!("an entity cannot be understood\n{mistakes}"),
-        })?;
+        notes.extend(listed.notes);
         Ok(Reading {
-            entities,
+            entities: listed.entities,
             profile,
+            notes,
             fingerprint: Fingerprint {
                 cheap: facts.configuration_hash.clone(),
-                contents: Uuid::new_v5(&credentials.digest, &contents),
+                contents: listed.contents,
             },
             facts: Some(facts),
         })
     }
 
-    /// All pages of a collection. `next` may be a path or an address and may lack the base path and the size, so only its
-    /// offset is taken.
-    async fn collection(&self, name: &str, budget: &mut usize) -> Result<Items, SourceError> {
-        let mut items = Items::new();
-        let mut offset: Option<String> = None;
-        let mut seen = HashSet::new();
-        for _ in 0..MAX_PAGES {
-            let url = self.url(Some(name), offset.as_deref());
-            let (mut page, bytes) = self.get(url.clone()).await?;
-            *budget = budget.checked_sub(bytes).ok_or_else(|| SourceError::TooLarge {
-                url: self.base.to_string(),
-                limit: MAX_READING_BYTES,
-                unit: "bytes in all",
-            })?;
-            let malformed = |what: &str| SourceError::Malformed {
-                url: url.to_string(),
-                what: what.to_owned(),
-            };
-            match page.remove("data") {
-                Some(Value::Array(data)) => items.extend(data),
-                // Lua's JSON has `{}` for an empty list.
-                Some(Value::Object(map)) if map.is_empty() => {}
-                Some(_) | None => return Err(malformed("the page has no list `data`")),
+    async fn lists(
+        &self,
+        version: Option<KongVersion>,
+        workspaces: &[Option<String>],
+    ) -> Result<Listed, SourceError> {
+        let mut gathered = Gathered::new(&self.client.shown(&[]), mark_of(version));
+        let mut allowance = Allowance::default();
+        let within = |workspace: &Option<String>| workspace.as_deref().and_then(workspace::of_name);
+        for collection in Collection::all(version) {
+            gathered.begin();
+            for workspace in workspaces {
+                let mut path: Vec<_> = workspace.iter().map(String::as_str).collect();
+                path.push(collection.path());
+                let within = within(workspace);
+                let take = |items| gathered.page(*collection, within.as_ref(), items);
+                self.client.pages(&path, &mut allowance, take).await?;
             }
-            let Some(next) = offset_of(&page) else {
-                return Ok(items);
-            };
-            if !seen.insert(next.clone()) {
-                return Err(malformed("the pages go round in a circle"));
-            }
-            offset = Some(next);
         }
-        Err(SourceError::TooLarge {
-            url: self.url(Some(name), None).to_string(),
-            limit: MAX_PAGES,
-            unit: "pages",
+        for workspace in workspaces {
+            let base: Vec<_> = workspace.iter().map(String::as_str).collect();
+            let within = within(workspace);
+            credentials::read(
+                &self.client,
+                &base,
+                within.as_ref(),
+                &mut gathered,
+                &mut allowance,
+            )
+            .await;
+        }
+        Ok(gathered.finish())
+    }
+
+    /// The configuration of a DB-less gateway as one file: `GET /config`.
+    async fn whole(&self) -> Result<Listed, SourceError> {
+        let (answer, _) = self.client.get(&["config"], &[]).await?;
+        let url = self.client.shown(&["config"]);
+        let Some(Value::String(text)) = answer.get("config") else {
+            let what = "the answer has no text `config`".to_owned();
+            return Err(SourceError::Malformed { url, what });
+        };
+        let file = SourceFile {
+            name: Arc::from(url.as_str()),
+            bytes: text.clone().into_bytes(),
+        };
+        Ok(Listed {
+            entities: declarative::read(&[file]).map_err(SourceError::Mistakes)?,
+            notes: Vec::new(),
+            contents: Uuid::new_v5(&Uuid::nil(), text.as_bytes()),
         })
     }
 
-    fn url(&self, collection: Option<&str>, offset: Option<&str>) -> Url {
-        let mut url = self.base.clone();
-        let Some(collection) = collection else {
-            return url;
-        };
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().push(collection);
+    /// Which workspaces to read; `None` is the address as it is.
+    async fn workspaces(
+        &self,
+        facts: &GatewayFacts,
+    ) -> Result<(Vec<Option<String>>, Vec<SnapshotWarning>), SourceError> {
+        if !self.workspaces.is_empty() {
+            let named = self.workspaces.iter().cloned().map(Some).collect();
+            let note = SnapshotWarning {
+                entity: "the gateway".to_owned(),
+                text: "is read by the workspaces of gateway.workspaces alone; a request for a route of another is taken for one without a route"
+                    .to_owned(),
+            };
+            return Ok((named, vec![note]));
         }
-        if collection != "status" {
-            let mut query = url.query_pairs_mut();
-            query.append_pair("size", &PAGE_SIZE.to_string());
-            if let Some(offset) = offset {
-                query.append_pair("offset", offset);
-            }
+        if !facts.is_enterprise() || self.client.has_path() {
+            return Ok((vec![None], Vec::new()));
         }
-        url
-    }
-
-    /// A JSON object, and how many bytes it took.
-    async fn get(&self, url: Url) -> Result<(Map<String, Value>, usize), SourceError> {
-        let text = || url.to_string();
-        let failed = |source: reqwest::Error| {
-            if source.is_timeout() {
-                SourceError::Timeout {
-                    url: text(),
-                    seconds: self.timeout.as_secs(),
-                }
-            } else {
-                SourceError::Unreachable {
-                    url: text(),
-                    source: source.without_url(),
-                }
-            }
-        };
-        let mut request = self.client.get(url.clone()).header("accept", "application/json");
-        if let Some(token) = &self.token {
-            request = request.header("kong-admin-token", token.expose());
-        }
-        let mut response = request.send().await.map_err(failed)?;
-        let status = response.status().as_u16();
-        if status != 200 {
-            return Err(SourceError::Status { url: text(), status });
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len().saturating_add(chunk.len()) > MAX_ANSWER_BYTES {
+        let mut names = Vec::new();
+        let mut allowance = Allowance::default();
+        let listed = self.client.pages(&["workspaces"], &mut allowance, |items| {
+            let name = |item: &Value| item.get("name").and_then(Value::as_str).map(str::to_owned);
+            names.extend(items.iter().filter_map(name).map(Some));
+            if names.len() > MAX_WORKSPACES {
                 return Err(SourceError::TooLarge {
-                    url: text(),
-                    limit: MAX_ANSWER_BYTES,
-                    unit: "bytes",
+                    url: self.client.shown(&["workspaces"]),
+                    limit: MAX_WORKSPACES,
+                    unit: "workspaces",
                 });
             }
-            body.extend_from_slice(&chunk);
-        }
-        match serde_json::from_slice(&body) {
-            Ok(Value::Object(map)) => Ok((map, body.len())),
-            Ok(_) => Err(SourceError::Malformed {
-                url: text(),
-                what: "the answer is not a JSON object".to_owned(),
-            }),
-            Err(error) => Err(SourceError::Malformed {
-                url: text(),
-                what: format!("the answer is not JSON: {error}"),
-            }),
-        }
-    }
-}
-
-/// Where the next page begins, if there is one. The last page of some gateways has an `offset` but no `next`.
-fn offset_of(page: &Map<String, Value>) -> Option<String> {
-    let next = page.get("next").and_then(Value::as_str)?;
-    let query = next.split_once('?').map_or("", |(_, query)| query);
-    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-    let in_next = pairs
-        .find(|(name, _)| name == "offset")
-        .map(|(_, value)| value.into_owned());
-    in_next.or_else(|| page.get("offset").and_then(Value::as_str).map(str::to_owned))
-}
-
-/// References in the Admin API are ids; one whose entity is missing (it was removed between two pages) stays as it is.
-fn entities_of(
-    [services, routes, apis, consumers, plugins]: [&Items; 5],
-    mark: RegexMark,
-    report: &mut Report,
-) -> Entities {
-    let mut entities = Entities::default();
-    let id = |reference: Option<Reference>| {
-        reference.map(|reference| reference.text().to_ascii_lowercase().into())
-    };
-    each("services", services, report, |fields, report| {
-        entities.services.push(forms::service(fields, report));
-    });
-    each("routes", routes, report, |fields, report| {
-        let mut form = forms::route(fields, "", mark, report);
-        form.route.service_id = id(form.service);
-        entities.routes.push(form.route);
-    });
-    each("apis", apis, report, |fields, report| {
-        entities.routes.push(forms::api(fields, report));
-    });
-    each("consumers", consumers, report, |fields, report| {
-        entities.consumers.push(forms::consumer(fields, report));
-    });
-    each("plugins", plugins, report, |fields, report| {
-        if let Some(mut form) = forms::plugin(fields, report) {
-            form.plugin.scope.service_id = id(form.service);
-            form.plugin.scope.route_id = id(form.route);
-            form.plugin.scope.consumer_id = id(form.consumer);
-            entities.plugins.push(form.plugin);
-        }
-    });
-    entities
-}
-
-fn each(name: &str, items: &Items, report: &mut Report, mut take: impl FnMut(&Fields<'_>, &mut Report)) {
-    for (index, item) in items.iter().enumerate() {
-        if let Some(fields) = Fields::of(item, format!("{name}[{index}]"), report) {
-            take(&fields, report);
+            Ok(())
+        });
+        match listed.await {
+            // Without a licence there is one workspace and no list of them.
+            Err(SourceError::Status { status: 404, .. }) => Ok((vec![None], Vec::new())),
+            Err(error) => Err(error),
+            Ok(()) if names.is_empty() => Ok((vec![None], Vec::new())),
+            Ok(()) => Ok((names, Vec::new())),
         }
     }
 }

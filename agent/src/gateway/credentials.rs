@@ -121,7 +121,7 @@ impl<'a> Plans<'a> {
             auth.may_refuse |= REFUSING_PLUGINS.contains(name);
             auth.has_acl |= *name == "acl";
             auth.answers_before |= EARLY_PLUGINS.contains(name);
-            chain.extend(Authenticator::of(name, &plugin.config));
+            chain.extend(Authenticator::of(plugin));
             auth.hides_consumer |= TRANSFORMERS.contains(name) && removes_consumer_headers(&plugin.config);
             places.extend(places_of(name, &plugin.config));
         }
@@ -306,4 +306,60 @@ fn removes_consumer_headers(config: &Value) -> bool {
             .and_then(Value::as_array)
             .is_some_and(|names| names.iter().any(named))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::authenticator::Authenticator;
+    use super::{AUTH_PLUGINS, TRANSFORMERS, places_of, removes_consumer_headers};
+    use crate::gateway::entities::{Plugin, Scope};
+    use crate::gateway::retained;
+
+    fn plugin(name: &str, config: Value) -> Plugin {
+        Plugin {
+            id: None,
+            name: name.to_owned(),
+            scope: Scope::default(),
+            enabled: true,
+            protocols: Vec::new(),
+            config,
+            place: String::new(),
+            workspace: None,
+        }
+    }
+
+    /// Every field that is read here differs from its default, so that one which is dropped shows.
+    #[test]
+    fn what_is_kept_of_a_configuration_is_enough() {
+        let config = json!({
+            "key_names": ["k"], "key_in_header": false, "key_in_query": false, "key_in_body": true,
+            "header_names": ["h"], "uri_param_names": ["u"], "cookie_names": ["c"], "key_claim_name": "kid",
+            "auth_header_name": "x-auth", "cookie_name": "sid", "session_cookie_name": "oidc",
+            "id_token_param_name": "i", "access_token_name": "a", "secret_token_name": "s",
+            "certificate_header_name": "x-cert", "anonymous": "guest", "run_on_preflight": false,
+            "hide_credentials": true,
+            "remove": {"headers": ["x-consumer-id"]},
+        });
+        for name in AUTH_PLUGINS.into_iter().chain(TRANSFORMERS) {
+            let kept = retained::of(name, Some(&config));
+            assert_eq!(places_of(name, &kept), places_of(name, &config), "{name}");
+            let hides = |config| TRANSFORMERS.contains(&name) && removes_consumer_headers(config);
+            assert_eq!(hides(&kept), hides(&config), "{name}");
+            assert_eq!(
+                Authenticator::of(&plugin(name, kept)),
+                Authenticator::of(&plugin(name, config.clone())),
+                "{name}"
+            );
+        }
+        for name in AUTH_PLUGINS {
+            let default = Authenticator::of(&plugin(name, Value::Null)).expect(name);
+            let own = Authenticator::of(&plugin(name, config.clone())).expect(name);
+            assert!(
+                own != default && own.skips_preflight && own.anonymous.is_some(),
+                "{name}"
+            );
+        }
+    }
 }

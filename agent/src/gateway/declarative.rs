@@ -1,21 +1,26 @@
 //! The gateway's entities from declarative files (`kong.yml`, decK dumps).
 //!
 //! In: the bytes of one or several files of `_format_version` 1.1, 2.1 or 3.0, YAML or JSON, flat or nested in any mix.
-//! Out: [`Entities`], or every mistake at once. It is Kong's file: what kongtap does not need is passed over. Deliberately
-//! absent: reading the files from disk (that is `source`), and plugin configurations' own fields.
+//! Out: [`Entities`], or every mistake at once. It is Kong's file: what kongtap does not need is passed over. What only decK knows
+//! (placeholders, defaults, workspaces) is in `deck`. Deliberately absent: reading the files from disk (that is `source`), and
+//! plugin configurations' own fields.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::gateway::credentials::forms::CredentialForms;
 use crate::gateway::document::{self, Mistakes, SourceFile};
-use crate::gateway::entities::{Credential, Entities, Reference};
+use crate::gateway::entities::{Credential, CredentialKind, Entities, Reference};
 use crate::gateway::fields::{Fields, Report, kind};
 use crate::gateway::forms::{self, PluginForm, RegexMark, RouteForm};
+use crate::gateway::ids;
 use crate::gateway::router::RouterProfile;
 use crate::gateway::snapshot::{Snapshot, SnapshotWarning};
+use crate::gateway::workspace;
+
+mod deck;
 
 #[cfg(test)]
 mod tests;
@@ -23,31 +28,57 @@ mod tests;
 /// The formats that are understood.
 const FORMATS: [&str; 3] = ["1.1", "2.1", "3.0"];
 
-/// Reads files into one set of entities. References may cross files.
+/// Where a placeholder finds its value: the environment, or nothing.
+pub type Lookup = fn(&str) -> Option<String>;
+
+/// What files hold.
+#[derive(Debug, Default)]
+pub struct Declared {
+    /// The entities.
+    pub entities: Entities,
+    /// What of the gateway's configuration is not in the files.
+    pub notes: Vec<SnapshotWarning>,
+}
+
+/// Reads files into one set of entities. References may cross files. No placeholder has a value.
 ///
 /// # Errors
 /// Every mistake of every file.
 pub fn read(files: &[SourceFile]) -> Result<Entities, Mistakes> {
+    read_with(files, |_| None).map(|declared| declared.entities)
+}
+
+/// The same, with values for decK's placeholders.
+///
+/// # Errors
+/// Every mistake of every file.
+pub fn read_with(files: &[SourceFile], lookup: Lookup) -> Result<Declared, Mistakes> {
     let mut gathered = Gathered::default();
     let mut mistakes = Vec::new();
     for file in files {
-        match document::parse(file) {
-            Ok(value) => {
+        match deck::parse(file, lookup) {
+            Ok(mut value) => {
                 let mut report = Report::new(&file.name);
+                let left_out = deck::prepare(&mut value, &mut report);
+                if !left_out.is_empty() {
+                    // Whose credential is not here may be elsewhere.
+                    gathered.entities.unread_credentials.extend(CredentialKind::ALL);
+                }
+                gathered.notes.extend(left_out);
                 gathered.file(&value, &mut report);
                 mistakes.extend(report.into_mistakes());
             }
-            Err(mistake) => mistakes.push(mistake),
+            Err(found) => mistakes.extend(found.0),
         }
     }
     // A broken file hides what others refer to: its absence is not reported once for each reference.
     let all_readable = mistakes.is_empty();
-    let (entities, unresolved) = gathered.resolve();
+    let (declared, unresolved) = gathered.resolve();
     if all_readable {
         mistakes.extend(unresolved);
     }
     if mistakes.is_empty() {
-        Ok(entities)
+        Ok(declared)
     } else {
         Err(Mistakes(mistakes))
     }
@@ -60,25 +91,44 @@ pub fn read(files: &[SourceFile]) -> Result<Entities, Mistakes> {
 pub fn check(
     files: &[SourceFile],
     profile: &RouterProfile,
+    lookup: Lookup,
 ) -> Result<(Entities, Vec<SnapshotWarning>), Mistakes> {
-    let entities = read(files)?;
+    let Declared { entities, notes } = read_with(files, lookup)?;
     let (_, warnings) = Snapshot::build(entities.clone(), profile);
-    Ok((entities, warnings))
+    Ok((entities, notes.into_iter().chain(warnings).collect()))
 }
 
 /// Entities whose references are not resolved yet, each with the place that a mistake would name.
 #[derive(Default)]
 struct Gathered {
     entities: Entities,
+    notes: Vec<SnapshotWarning>,
     routes: Vec<(RouteForm, Origin)>,
     plugins: Vec<(PluginForm, Origin)>,
     credentials: CredentialForms,
-    seen: HashSet<(&'static str, String)>,
+    known: HashMap<Known, Arc<str>>,
+    /// Of the file that is being read.
+    workspace: Option<Arc<str>>,
+}
+
+/// By what an entity can be found, within its workspace. Leads to its id.
+#[derive(PartialEq, Eq, Hash)]
+struct Known {
+    kind: &'static str,
+    workspace: Option<Arc<str>>,
+    by: By,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum By {
+    Id(Arc<str>),
+    Name(Arc<str>),
 }
 
 struct Origin {
     file: Arc<str>,
     path: String,
+    workspace: Option<Arc<str>>,
 }
 
 impl Gathered {
@@ -91,19 +141,23 @@ impl Gathered {
             return;
         };
         let mark = format(&root, report);
+        self.workspace = root.string("_workspace", report).and_then(workspace::of_name);
+        self.credentials.workspace.clone_from(&self.workspace);
         for fields in root.objects("services", report) {
-            let service = forms::service(&fields, report);
+            let mut service = forms::service(&fields, report);
+            service.id = self.id_in_workspace("services", service.id, &fields);
             let id = Arc::clone(&service.id);
-            self.unique("services", &id, service.name.as_deref(), &fields, report);
+            self.unique("services", &id, service.name.as_ref(), &fields, report);
             self.entities.services.push(service);
             self.routes(&fields, Some(&id), mark, report);
             self.plugins(&fields, Parent::Service(&id), report);
         }
         self.routes(&root, None, mark, report);
         for fields in root.objects("consumers", report) {
-            let consumer = forms::consumer(&fields, report);
+            let mut consumer = forms::consumer(&fields, report);
+            consumer.id = self.id_in_workspace("consumers", consumer.id, &fields);
             let id = Arc::clone(&consumer.id);
-            self.unique("consumers", &id, consumer.username.as_deref(), &fields, report);
+            self.unique("consumers", &id, consumer.username.as_ref(), &fields, report);
             self.entities.consumers.push(consumer);
             self.plugins(&fields, Parent::Consumer(&id), report);
             self.credentials.lists(&fields, Some(&id), report);
@@ -125,9 +179,11 @@ impl Gathered {
             if let Some(id) = service {
                 form.service = Some(Reference::Id(id.to_string()));
             }
+            form.route.workspace.clone_from(&self.workspace);
+            form.route.id = self.id_in_workspace("routes", form.route.id, &fields);
             let id = Arc::clone(&form.route.id);
-            self.unique("routes", &id, form.route.name.as_deref(), &fields, report);
-            self.routes.push((form, origin(&fields, report)));
+            self.unique("routes", &id, form.route.name.as_ref(), &fields, report);
+            self.routes.push((form, self.origin(&fields, report)));
             self.plugins(&fields, Parent::Route(&id), report);
         }
     }
@@ -144,65 +200,87 @@ impl Gathered {
                 Parent::Route(id) => form.route = own(id),
                 Parent::Consumer(id) => form.consumer = own(id),
             }
-            self.plugins.push((form, origin(&fields, report)));
+            form.plugin.workspace.clone_from(&self.workspace);
+            self.plugins.push((form, self.origin(&fields, report)));
+        }
+    }
+
+    fn origin(&self, fields: &Fields<'_>, report: &Report) -> Origin {
+        Origin {
+            file: Arc::clone(report.origin()),
+            path: fields.path.clone(),
+            workspace: self.workspace.clone(),
+        }
+    }
+
+    /// The id of an entity; a derived one is made again for its workspace, as names come again in each.
+    fn id_in_workspace(&self, kind: &str, id: Arc<str>, fields: &Fields<'_>) -> Arc<str> {
+        match &self.workspace {
+            Some(workspace) if fields.get("id").is_none() => ids::of_content(kind, workspace, &id),
+            Some(_) | None => id,
         }
     }
 
     fn unique(
         &mut self,
         kind: &'static str,
-        id: &str,
-        name: Option<&str>,
+        id: &Arc<str>,
+        name: Option<&Arc<str>>,
         fields: &Fields<'_>,
         report: &mut Report,
     ) {
-        let id_is_new = self.seen.insert((kind, id.to_owned()));
+        let mut is_new = |by: By| {
+            let workspace = self.workspace.clone();
+            let known = Known { kind, workspace, by };
+            self.known.insert(known, Arc::clone(id)).is_none()
+        };
+        let id_is_new = is_new(By::Id(Arc::clone(id)));
         // A name's derived id is the id itself; only a name beside a given id can clash on its own.
-        let name_is_new = name.is_none_or(|name| self.seen.insert((kind, format!("name {name}"))));
-        if !name_is_new {
-            let text = format!("`{}` is defined twice", name.unwrap_or_default());
-            report.wrong(&fields.path, text);
+        if let Some(name) = name.filter(|name| !is_new(By::Name(Arc::clone(name)))) {
+            report.wrong(&fields.path, format!("`{name}` is defined twice"));
         } else if !id_is_new && fields.get("id").is_some() {
             report.wrong(&fields.path_of("id"), format!("`{id}` is used twice"));
         }
     }
 
-    fn resolve(self) -> (Entities, Vec<document::Mistake>) {
+    fn resolve(self) -> (Declared, Vec<document::Mistake>) {
         let mut entities = self.entities;
         let mut mistakes = Vec::new();
-        let services = Names::of(entities.services.iter().map(|s| (&s.id, s.name.as_ref())));
-        let consumers = Names::of(entities.consumers.iter().map(|c| (&c.id, c.username.as_ref())));
         for (form, origin) in self.routes {
             let mut route = form.route;
-            let mut wanted = Wanted(&origin, &mut mistakes);
-            route.service_id = wanted.find(form.service.as_ref(), &services, "service");
+            let mut wanted = Wanted(&origin, &self.known, &mut mistakes);
+            route.service_id = wanted.find(form.service.as_ref(), "services", "service");
             entities.routes.push(route);
         }
-        let routes = Names::of(entities.routes.iter().map(|r| (&r.id, r.name.as_ref())));
         for (form, origin) in self.plugins {
             let mut plugin = form.plugin;
-            let mut wanted = Wanted(&origin, &mut mistakes);
-            plugin.scope.service_id = wanted.find(form.service.as_ref(), &services, "service");
-            plugin.scope.route_id = wanted.find(form.route.as_ref(), &routes, "route");
-            plugin.scope.consumer_id = wanted.find(form.consumer.as_ref(), &consumers, "consumer");
+            let mut wanted = Wanted(&origin, &self.known, &mut mistakes);
+            plugin.scope.service_id = wanted.find(form.service.as_ref(), "services", "service");
+            plugin.scope.route_id = wanted.find(form.route.as_ref(), "routes", "route");
+            plugin.scope.consumer_id = wanted.find(form.consumer.as_ref(), "consumers", "consumer");
             entities.plugins.push(plugin);
         }
-        // A credential of a consumer that another tool keeps is none of this file's mistakes.
-        let of_consumer = |(kind, identity, reference)| {
-            let consumer_id = consumers.find(&reference)?;
-            Some(Credential {
-                kind,
-                identity,
+        let asks_for_tokens = entities.plugins.iter().any(|plugin| plugin.name == "oauth2");
+        if asks_for_tokens && !self.credentials.has_tokens() {
+            // They are made while the gateway runs; decK does not dump them.
+            entities.unread_credentials.insert(CredentialKind::Token);
+        }
+        for form in self.credentials.finish() {
+            if deck::is_unset(form.identity.expose()) {
+                entities.unread_credentials.insert(form.kind);
+                continue;
+            }
+            // A credential of a consumer that another tool keeps is none of this file's mistakes.
+            let owner = find(&self.known, form.workspace.as_ref(), "consumers", &form.consumer);
+            entities.credentials.extend(owner.map(|consumer_id| Credential {
+                kind: form.kind,
+                identity: form.identity,
                 consumer_id,
-            })
-        };
-        entities.credentials = self
-            .credentials
-            .finish()
-            .into_iter()
-            .filter_map(of_consumer)
-            .collect();
-        (entities, mistakes)
+                workspace: form.workspace,
+            }));
+        }
+        let notes = self.notes;
+        (Declared { entities, notes }, mistakes)
     }
 }
 
@@ -214,55 +292,46 @@ enum Parent<'a> {
     Consumer(&'a Arc<str>),
 }
 
-/// Ids by id and by name.
-struct Names(HashMap<(bool, Arc<str>), Arc<str>>);
-
-impl Names {
-    fn of<'a>(entities: impl Iterator<Item = (&'a Arc<str>, Option<&'a Arc<str>>)>) -> Self {
-        let mut map = HashMap::new();
-        for (id, name) in entities {
-            map.insert((true, Arc::clone(id)), Arc::clone(id));
-            if let Some(name) = name {
-                map.insert((false, Arc::clone(name)), Arc::clone(id));
-            }
-        }
-        Self(map)
-    }
-
-    fn find(&self, reference: &Reference) -> Option<Arc<str>> {
-        let text: Arc<str> = Arc::from(reference.text());
-        let by_id = || self.0.get(&(true, Arc::from(text.to_ascii_lowercase())));
-        let by_name = || self.0.get(&(false, Arc::clone(&text)));
-        match reference {
-            Reference::Id(_) => by_id(),
-            Reference::Name(_) => by_name(),
-            Reference::Any(_) => by_id().or_else(by_name),
-        }
-        .cloned()
-    }
-}
-
-struct Wanted<'a>(&'a Origin, &'a mut Vec<document::Mistake>);
+struct Wanted<'a>(
+    &'a Origin,
+    &'a HashMap<Known, Arc<str>>,
+    &'a mut Vec<document::Mistake>,
+);
 
 impl Wanted<'_> {
-    fn find(&mut self, reference: Option<&Reference>, names: &Names, kind: &str) -> Option<Arc<str>> {
+    fn find(&mut self, reference: Option<&Reference>, kind: &'static str, field: &str) -> Option<Arc<str>> {
         let reference = reference?;
-        let found = names.find(reference);
+        let found = find(self.1, self.0.workspace.as_ref(), kind, reference);
         if found.is_none() {
-            self.1.push(document::Mistake {
+            let text = reference.text();
+            self.2.push(document::Mistake {
                 origin: Arc::clone(&self.0.file),
-                place: document::Place::Path(format!("{}.{kind}", self.0.path)),
-                text: format!("there is no {kind} `{}`", reference.text()),
+                place: document::Place::Path(format!("{}.{field}", self.0.path)),
+                text: format!("there is no {field} `{text}`"),
             });
         }
         found
     }
 }
 
-fn origin(fields: &Fields<'_>, report: &Report) -> Origin {
-    Origin {
-        file: Arc::clone(report.origin()),
-        path: fields.path.clone(),
+/// The id of what a reference of a workspace names.
+fn find(
+    known: &HashMap<Known, Arc<str>>,
+    workspace: Option<&Arc<str>>,
+    kind: &'static str,
+    reference: &Reference,
+) -> Option<Arc<str>> {
+    let get = |by: By| {
+        let workspace = workspace.cloned();
+        known.get(&Known { kind, workspace, by }).cloned()
+    };
+    let text = reference.text();
+    let by_id = || get(By::Id(Arc::from(text.to_ascii_lowercase())));
+    let by_name = || get(By::Name(Arc::from(text)));
+    match reference {
+        Reference::Id(_) => by_id(),
+        Reference::Name(_) => by_name(),
+        Reference::Any(_) => by_id().or_else(by_name),
     }
 }
 

@@ -83,6 +83,8 @@ pub struct Route {
     pub response_buffering: bool,
     /// For an API of 0.13: what only APIs have.
     pub api: Option<Api>,
+    /// Its workspace; `None` for the default one.
+    pub workspace: Option<Arc<str>>,
 }
 
 impl Default for Route {
@@ -113,6 +115,7 @@ impl Default for Route {
             request_buffering: true,
             response_buffering: true,
             api: None,
+            workspace: None,
         }
     }
 }
@@ -177,6 +180,8 @@ pub struct Credential {
     pub identity: Secret,
     /// Whose it is: the Consumer's id.
     pub consumer_id: Arc<str>,
+    /// Its workspace, outside of which it is nobody's; `None` for the default one.
+    pub workspace: Option<Arc<str>>,
 }
 
 /// What a credential is, by the plugin that asks for it.
@@ -194,6 +199,18 @@ pub enum CredentialKind {
     Hmac,
     /// An access token of `oauth2`.
     Token,
+}
+
+impl CredentialKind {
+    /// All of them, in their order.
+    pub const ALL: [Self; 6] = [
+        Self::Key,
+        Self::EncryptedKey,
+        Self::Basic,
+        Self::Jwt,
+        Self::Hmac,
+        Self::Token,
+    ];
 }
 
 /// The scope of a plugin configuration: ids of the entities it is bound to, all of which must be the exchange's.
@@ -224,6 +241,8 @@ pub struct Plugin {
     pub config: serde_json::Value,
     /// Where it stands in its source, for messages: `kong.yml: plugins[2]`.
     pub place: String,
+    /// Its workspace, outside of which it does nothing; `None` for the default one.
+    pub workspace: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Plugin {

@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use url::Url;
 
 use crate::gateway::entities::{
@@ -15,6 +13,7 @@ use crate::gateway::entities::{
 };
 use crate::gateway::fields::{Fields, Report};
 use crate::gateway::ids;
+use crate::gateway::retained;
 
 #[cfg(test)]
 mod tests;
@@ -106,6 +105,7 @@ pub fn route(fields: &Fields<'_>, parent: &str, mark: RegexMark, report: &mut Re
         request_buffering: fields.boolean("request_buffering", report).unwrap_or(true),
         response_buffering: fields.boolean("response_buffering", report).unwrap_or(true),
         api: None,
+        workspace: None,
     };
     RouteForm {
         route,
@@ -166,8 +166,9 @@ pub fn plugin(fields: &Fields<'_>, report: &mut Report) -> Option<PluginForm> {
             scope: Scope::default(),
             enabled: fields.boolean("enabled", report).unwrap_or(true),
             protocols: fields.strings("protocols", report),
-            config: fields.get("config").cloned().unwrap_or(Value::Null),
+            config: retained::of(name, fields.get("config")),
             place: format!("{}: {}", report.origin(), fields.path),
+            workspace: None,
         },
         service: parent(fields, "service", report),
         route: parent(fields, "route", report).or_else(|| parent(fields, "api", report)),

@@ -12,10 +12,12 @@ use crate::gateway::consumer;
 use crate::gateway::consumer::chain::Judgement;
 use crate::gateway::credentials::{self, RouteAuth};
 use crate::gateway::entities::{Consumer, Entities, Plugin, Reference, Route, Scope, Service};
-use crate::gateway::router::{Found, RequestFacts, Router, RouterProfile};
-use crate::http::exchange::{HeadState, Request};
+use crate::gateway::ports::PortMap;
+use crate::gateway::router::{Found, Refusal, RequestFacts, Router, RouterProfile};
+use crate::http::exchange::{Exchange, HeadState, Request};
 
 mod evidence;
+mod told;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,10 @@ pub struct Resolution {
     pub consumer: ConsumerMatch,
     /// Where the auth plugins in force on this route read credentials from: what redaction hides by default.
     pub credentials: Arc<[CredentialPlace]>,
+    /// Set when the gateway answered by itself because of the route's protocols. No plugin of the route's had run then.
+    pub refusal: Option<Refusal>,
+    /// The port by which clients know the listener, where `port_maps` gives it another.
+    pub outer_port: Option<u16>,
 }
 
 /// Which Route an exchange took.
@@ -131,6 +137,7 @@ pub struct Snapshot {
     plugins: Vec<Plugin>,
     /// Whether some route looks at header fields.
     routes_by_header: bool,
+    ports: PortMap,
 }
 
 impl Snapshot {
@@ -185,8 +192,15 @@ impl Snapshot {
             all_credentials: plans.everywhere(),
             global_credentials: plans.global(),
             plugins: entities.plugins,
+            ports: PortMap::default(),
         };
         (snapshot, warnings)
+    }
+
+    /// The snapshot of a gateway whose clients know its listeners by other ports.
+    #[must_use]
+    pub fn with_ports(self, ports: PortMap) -> Self {
+        Self { ports, ..self }
     }
 
     /// Whether it comes from a reading, rather than from [`Snapshot::empty`].
@@ -204,13 +218,23 @@ impl Snapshot {
     /// What the configuration says of an exchange.
     #[must_use]
     pub fn resolve(&self, joined: &JoinedExchange) -> Resolution {
+        let outer_port = self.ports.outer(joined.client.conn.local.port());
+        if !self.is_configured {
+            return Resolution {
+                credentials: Arc::clone(&self.all_credentials),
+                outer_port,
+                ..told::resolution(joined)
+            };
+        }
         let (route, why_unknown) = match self.find(joined) {
             Found::Route(matched) => (Some(matched.route), None),
             Found::Nothing => (None, None),
             Found::Unknown(why) => (None, Some(why)),
         };
         let auth = route.and_then(|route| self.auth.get(&route.id));
+        let refusal = route.and_then(|route| evidence::refusal_of(route, joined));
         let consumer = match (route, why_unknown) {
+            _ if refusal.is_some() => ConsumerMatch::Nobody,
             (Some(_), _) => self.consumers.on_route(joined, auth),
             (None, None) => ConsumerMatch::Nobody,
             (None, Some(_)) => self.consumers.on_unknown_route(joined),
@@ -232,6 +256,8 @@ impl Snapshot {
             },
             consumer,
             credentials: Arc::clone(credentials),
+            refusal,
+            outer_port,
         }
     }
 
@@ -239,7 +265,7 @@ impl Snapshot {
         if !self.is_configured {
             return Found::Unknown(UnknownRoute::NoConfiguration);
         }
-        let Some(facts) = RequestFacts::of(&joined.client).filter(|_| self.can_judge(joined)) else {
+        let Some(facts) = self.facts(&joined.client).filter(|_| self.can_judge(joined)) else {
             return Found::Unknown(UnknownRoute::NoRequest);
         };
         let found = self.router.find(&facts);
@@ -248,6 +274,16 @@ impl Snapshot {
         } else {
             found
         }
+    }
+
+    /// What the router looks at.
+    #[must_use]
+    pub fn facts<'a>(&self, client: &'a Exchange) -> Option<RequestFacts<'a>> {
+        let mut facts = RequestFacts::of(client)?;
+        if let Some(port) = self.ports.outer(facts.local.port()) {
+            facts.local.set_port(port);
+        }
+        Some(facts)
     }
 
     /// Whether enough of the request is known: a field that is not may be one that a route asks for.
@@ -335,6 +371,7 @@ pub(in crate::gateway) fn in_force<'a>(
     plugins: &'a [&'a Plugin],
     route: Option<&Route>,
 ) -> Option<&'a Plugin> {
+    let workspace = route.and_then(|route| route.workspace.as_ref());
     let service_id = route.and_then(|route| route.service_id.clone());
     let route_id = route.map(|route| Arc::clone(&route.id));
     let scopes = [
@@ -349,7 +386,8 @@ pub(in crate::gateway) fn in_force<'a>(
             service_id,
             consumer_id: None,
         };
-        let mut enabled = plugins.iter().filter(|plugin| plugin.enabled);
+        let works_here = |plugin: &&&Plugin| plugin.enabled && plugin.workspace.as_ref() == workspace;
+        let mut enabled = plugins.iter().filter(works_here);
         enabled.find(|plugin| plugin.scope == scope).copied()
     })
 }

@@ -1,13 +1,12 @@
 //! Where the gateway's configuration comes from, and keeping it current.
 //!
-//! In: files or an Admin API. Out: [`GatewayState`]s behind an atomic pointer, replaced whenever the configuration changed. A
-//! failed refresh keeps the last one and says so. Deliberately absent: what the configuration means, and configurations of
-//! `runscope` (the caller rebinds those when told of a new snapshot).
+//! In: files, an Admin API or a Konnect control plane. Out: [`GatewayState`]s behind an atomic pointer, replaced whenever the
+//! configuration changed. A failed refresh keeps the last one and says so. Deliberately absent: what the configuration means, and
+//! configurations of `runscope` (the caller rebinds those when told of a new snapshot).
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
@@ -16,14 +15,22 @@ use uuid::Uuid;
 use crate::clock;
 use crate::gateway::admin_api::AdminApi;
 use crate::gateway::admin_api::facts::GatewayFacts;
-use crate::gateway::declarative;
-use crate::gateway::document::{MAX_FILE_BYTES, Mistakes, SourceFile};
+use crate::gateway::document::Mistakes;
 use crate::gateway::entities::Entities;
+use crate::gateway::konnect::Konnect;
+use crate::gateway::ports::PortMap;
 use crate::gateway::router::RouterProfile;
 use crate::gateway::snapshot::{Snapshot, SnapshotWarning};
 
+pub mod api_client;
+pub mod files;
+mod pace;
+
 #[cfg(test)]
 mod tests;
+
+pub use files::FileSource;
+pub use pace::Pace;
 
 /// Where the configuration comes from.
 #[derive(Debug)]
@@ -32,15 +39,17 @@ pub enum Source {
     Files(FileSource),
     /// A gateway's Admin API.
     AdminApi(AdminApi),
+    /// A Konnect control plane.
+    Konnect(Konnect),
 }
 
-/// Declarative files.
-#[derive(Debug)]
-pub struct FileSource {
-    /// The files.
-    pub paths: Vec<PathBuf>,
-    /// The gateway's router, which no file tells.
-    pub profile: RouterProfile,
+/// Which API is asked: what helps when it refuses depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiKind {
+    /// A gateway's Admin API.
+    Admin,
+    /// Konnect.
+    Konnect,
 }
 
 /// Tells one reading from another.
@@ -59,6 +68,8 @@ pub struct Reading {
     pub entities: Entities,
     /// The gateway's router.
     pub profile: RouterProfile,
+    /// What of it is not here, or not as it is in the gateway.
+    pub notes: Vec<SnapshotWarning>,
     /// What the gateway says of itself, when it was asked.
     pub facts: Option<GatewayFacts>,
     /// What tells it from the next one.
@@ -78,10 +89,27 @@ pub enum Look {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The address cannot be used.
-    #[error("{url}: is not an http or https address such as http://127.0.0.1:8001")]
+    #[error("{url}: is not an address such as http://127.0.0.1:8001 or http://unix:/run/kong/admin.sock")]
     BadUrl {
         /// As given.
         url: String,
+    },
+    /// Something that is needed to ask cannot be used.
+    #[error("{place}: {what}")]
+    BadOption {
+        /// Where it stands.
+        place: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A certificate or key cannot be used.
+    #[error("{}: cannot be used as a certificate or key in PEM form", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
     },
     /// No HTTP client could be set up.
     #[error("the HTTP client cannot be set up")]
@@ -91,7 +119,9 @@ pub enum SourceError {
         source: reqwest::Error,
     },
     /// Nobody answers there.
-    #[error("{url}: cannot be reached; is this the Admin API's address, and does the gateway run?")]
+    #[error(
+        "{url}: cannot be reached; is this the API's address, does it run, and is its certificate trusted?"
+    )]
     Unreachable {
         /// What was asked for.
         url: String,
@@ -108,10 +138,12 @@ pub enum SourceError {
         seconds: u64,
     },
     /// Another status than 200.
-    #[error("{url}: answered {status}{}", advice(*status))]
+    #[error("{url}: answered {status}{}", advice(*api, *status))]
     Status {
         /// What was asked for.
         url: String,
+        /// Of which API.
+        api: ApiKind,
         /// The status.
         status: u16,
     },
@@ -155,13 +187,30 @@ pub enum SourceError {
     Mistakes(Mistakes),
 }
 
-fn advice(status: u16) -> &'static str {
-    match status {
-        401 | 403 => {
-            "; give the token that it wants (sent as Kong-Admin-Token), with the right to read entities"
+fn advice(api: ApiKind, status: u16) -> &'static str {
+    match (api, status) {
+        (ApiKind::Admin, 401) => {
+            "; it wants to know who asks: give its token (gateway.admin_token_file or KONGTAP_ADMIN_TOKEN, sent as Kong-Admin-Token), or what a proxy in front of it wants (gateway.admin_headers)"
         }
-        404 => "; is a workspace or a base path missing in the address, or is it the proxy's port?",
-        429 => "; it limits requests, make the refresh interval longer",
+        (ApiKind::Admin, 403) => {
+            "; whoever the token or header names may not read this: give the right to read services, routes, consumers and plugins, or name the workspaces that may be read (gateway.workspaces)"
+        }
+        (ApiKind::Admin, 404) => {
+            "; is a workspace (gateway.workspaces) or a base path in the address wrong, or is it the proxy's port?"
+        }
+        (ApiKind::Konnect, 401) => {
+            "; the token is not valid: give a personal or system access token (gateway.konnect.token_file or KONGTAP_KONNECT_TOKEN)"
+        }
+        (ApiKind::Konnect, 403) => {
+            "; the token may not read this control plane: give it the Viewer role there"
+        }
+        (ApiKind::Konnect, 404) => {
+            "; there is no such control plane in this region: see gateway.konnect.control_plane_id and gateway.konnect.region"
+        }
+        (_, 429) => "; it limits requests: make gateway.refresh_seconds longer",
+        (_, 301..=308) => {
+            "; it leads elsewhere, and a token is not taken along: give the address that it leads to"
+        }
         _ => "",
     }
 }
@@ -229,6 +278,7 @@ impl fmt::Display for Source {
                 f.write_str(&names.join(", "))
             }
             Self::AdminApi(api) => write!(f, "{api}"),
+            Self::Konnect(konnect) => write!(f, "{konnect}"),
         }
     }
 }
@@ -242,6 +292,7 @@ impl Source {
         match self {
             Self::Files(files) => files.fetch().await,
             Self::AdminApi(api) => api.fetch().await,
+            Self::Konnect(konnect) => konnect.fetch().await,
         }
     }
 
@@ -252,8 +303,8 @@ impl Source {
     pub async fn look(&self, last: &Fingerprint) -> Result<Look, SourceError> {
         match self {
             Self::Files(files) => {
-                let cheap = files.times_and_sizes().await?;
-                if Some(&cheap) == last.cheap.as_ref() {
+                let cheap = files.signs().await?;
+                if last.cheap.as_deref() == Some(cheap.as_str()) {
                     return Ok(Look::Unchanged(None, last.clone()));
                 }
             }
@@ -263,6 +314,7 @@ impl Source {
                     return Ok(Look::Unchanged(Some(facts), last.clone()));
                 }
             }
+            Self::Konnect(_) => {}
         }
         let reading = self.fetch().await?;
         if reading.fingerprint.contents == last.contents {
@@ -272,88 +324,47 @@ impl Source {
     }
 }
 
-impl FileSource {
-    async fn fetch(&self) -> Result<Reading, SourceError> {
-        // Taken before the contents: a change in between shows at the next look.
-        let cheap = self.times_and_sizes().await?;
-        let mut files = Vec::new();
-        for path in &self.paths {
-            let failed = |source| SourceError::File {
-                path: path.clone(),
-                source,
-            };
-            let size = tokio::fs::metadata(path).await.map_err(failed)?.len();
-            if usize::try_from(size).is_ok_and(|size| size > MAX_FILE_BYTES) {
-                return Err(SourceError::TooLarge {
-                    url: path.display().to_string(),
-                    limit: MAX_FILE_BYTES,
-                    unit: "bytes",
-                });
-            }
-            let bytes = tokio::fs::read(path).await.map_err(failed)?;
-            files.push(SourceFile {
-                name: Arc::from(path.display().to_string()),
-                bytes,
-            });
-        }
-        let contents: Vec<u8> = files.iter().flat_map(|file| file.bytes.iter().copied()).collect();
-        let entities = declarative::read(&files).map_err(SourceError::Mistakes)?;
-        Ok(Reading {
-            entities,
-            profile: self.profile,
-            facts: None,
-            fingerprint: Fingerprint {
-                cheap: Some(cheap),
-                contents: Uuid::new_v5(&Uuid::NAMESPACE_OID, &contents),
-            },
-        })
-    }
-
-    async fn times_and_sizes(&self) -> Result<String, SourceError> {
-        let mut all = String::new();
-        for path in &self.paths {
-            let failed = |source| SourceError::File {
-                path: path.clone(),
-                source,
-            };
-            let metadata = tokio::fs::metadata(path).await.map_err(failed)?;
-            let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            let since = modified
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or_default();
-            all.push_str(&format!("{}:{};", since.as_nanos(), metadata.len()));
-        }
-        Ok(all)
-    }
-}
-
-/// Keeps `shared` current until cancelled: looks at once and then at every interval, publishes what changed, and calls
-/// `on_change` with each state that has another snapshot or other facts, right before it is published.
+/// Keeps `shared` current until cancelled: looks at once and then at the given pace, publishes what changed, and calls
+/// `on_change` with each state that has another snapshot or other facts, right before it is published. `ports` are the mapped ones
+/// where the gateway's own are not known.
 pub async fn refresh(
     source: Source,
-    interval: Duration,
+    pace: Pace,
+    ports: PortMap,
     shared: Arc<ArcSwap<GatewayState>>,
     mut on_change: impl FnMut(&GatewayState) + Send,
     cancel: CancellationToken,
 ) {
     let mut last = Fingerprint::default();
-    let mut ticks = tokio::time::interval(interval.max(Duration::from_millis(1)));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut rhythm = pace.begin(&source, clock::instant());
     loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            _ = ticks.tick() => {}
+        if rhythm.is_full_due(clock::instant()) {
+            last.cheap = None;
         }
+        let began = clock::instant();
         let look = tokio::select! {
             () = cancel.cancelled() => return,
             look = source.look(&last) => look,
         };
+        let ended = clock::instant();
+        let pause = match &look {
+            Err(_) => rhythm.failed(),
+            Ok(Look::Unchanged(..)) => rhythm.succeeded(ended.saturating_duration_since(began)),
+            Ok(Look::Changed(_)) => {
+                rhythm.read_fully(ended);
+                rhythm.succeeded(ended.saturating_duration_since(began))
+            }
+        };
         let old = shared.load_full();
-        let new = next(&source, &old, look, &mut last, clock::unix_ns());
+        let new = next(&source, &old, look, &mut last, &ports, clock::unix_ns());
         if !Arc::ptr_eq(&old.snapshot, &new.snapshot) || old.facts != new.facts {
             on_change(&new);
         }
         shared.store(Arc::new(new));
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
     }
 }
 
@@ -363,6 +374,7 @@ fn next(
     old: &GatewayState,
     look: Result<Look, SourceError>,
     last: &mut Fingerprint,
+    ports: &PortMap,
     now_unix_ns: u64,
 ) -> GatewayState {
     let mut new = GatewayState {
@@ -384,8 +396,8 @@ fn next(
         }
         Ok(Look::Changed(reading)) => {
             let (snapshot, warnings) = Snapshot::build(reading.entities, &reading.profile);
-            new.snapshot = Arc::new(snapshot);
-            new.warnings = warnings.into();
+            new.snapshot = Arc::new(snapshot.with_ports(ports_of(ports, reading.facts.as_ref())));
+            new.warnings = reading.notes.into_iter().chain(warnings).collect();
             new.source.changed_at_unix_ns = Some(now_unix_ns);
             *last = reading.fingerprint;
             reading.facts
@@ -396,6 +408,15 @@ fn next(
     new.source.current_at_unix_ns = Some(now_unix_ns);
     new.source.error = None;
     new
+}
+
+/// The ports by which clients know the listeners: as kongtap's own configuration says, else as the gateway does.
+#[must_use]
+pub fn ports_of(own: &PortMap, facts: Option<&GatewayFacts>) -> PortMap {
+    match facts {
+        Some(facts) if own.is_empty() => facts.port_maps.clone(),
+        Some(_) | None => own.clone(),
+    }
 }
 
 /// An error and everything behind it, in one line.

@@ -94,6 +94,7 @@ pub fn is_upstream_unseen(joined: &JoinedExchange) -> bool {
 pub(super) fn was_access_skipped(joined: &JoinedExchange, resolution: &Resolution) -> bool {
     match resolution.route {
         RouteMatch::NoRoute => true,
+        RouteMatch::Matched(_) if resolution.refusal.is_some() => true,
         RouteMatch::Matched(_) | RouteMatch::Unknown(_) => {
             answered_by(joined) == Some(AnsweredBy::Gateway)
                 && joined

@@ -145,7 +145,12 @@ fn request_object<'a>(
         }
     };
     RequestObject {
-        url: target::url(&input.joined.client.conn, request, rules),
+        url: target::url(
+            &input.joined.client.conn,
+            input.resolution.outer_port,
+            request,
+            rules,
+        ),
         method: Text(method(input, request)),
         headers: HeaderObject::of_request(input.request_headers, rules),
         body_encoding: body.as_ref().and_then(BodyField::encoding),

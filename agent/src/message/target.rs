@@ -2,7 +2,8 @@
 //!
 //! In: a request head and its connection. Out: text. The scheme is the client connection's (never
 //! `X-Forwarded-Proto`), the host loses its port, the port is the listener's and always printed, the target keeps its
-//! bytes (Kong 0.13.1 `log-serializers/runscope.lua`: `$scheme://$host:$server_port$request_uri`).
+//! bytes (Kong 0.13.1 `log-serializers/runscope.lua`: `$scheme://$host:$server_port$request_uri`). Behind `port_maps`, which came with
+//! 2.0, it is the outer port, as in the serializer that Kong has since (Kong 3.9 `pdk/log.lua`).
 
 use crate::http::exchange::{ConnInfo, Request};
 use crate::message::redact::Rules;
@@ -10,8 +11,8 @@ use crate::message::redact::Rules;
 /// nginx's `server_name` in Kong's template: what `$host` is when a request names no host.
 const SERVER_NAME: &str = "kong";
 
-/// The URL of `request`, with what `rules` hide in its query hidden.
-pub(super) fn url(conn: &ConnInfo, request: &Request, rules: &Rules<'_>) -> String {
+/// The URL of `request`, with what `rules` hide in its query hidden. `outer_port` is the listener's in `port_maps`, if it is there.
+pub(super) fn url(conn: &ConnInfo, outer_port: Option<u16>, request: &Request, rules: &Rules<'_>) -> String {
     let (authority, path) = split_target(&request.target);
     let host = authority
         .filter(|authority| !authority.is_empty())
@@ -33,7 +34,7 @@ pub(super) fn url(conn: &ConnInfo, request: &Request, rules: &Rules<'_>) -> Stri
     url.push_str("://");
     url.push_str(&host);
     url.push(':');
-    url.push_str(&conn.local.port().to_string());
+    url.push_str(&outer_port.unwrap_or_else(|| conn.local.port()).to_string());
     if !path.starts_with(b"/") {
         url.push('/');
     }
@@ -99,7 +100,7 @@ mod tests {
         let request = joined.client.request.as_ref().unwrap();
         let rules = Rules::new(&Redaction::None, &[]);
         assert_eq!(
-            url(&joined.client.conn, request, &rules),
+            url(&joined.client.conn, None, request, &rules),
             expected,
             "{host:?} {target}"
         );
@@ -166,6 +167,17 @@ mod tests {
     }
 
     #[test]
+    fn behind_mapped_ports_the_port_is_the_clients() {
+        let joined = exchange("GET", "/x", &[("Host", "h:1")], "", 200, &[], "");
+        let request = joined.client.request.as_ref().unwrap();
+        let rules = Rules::new(&Redaction::None, &[]);
+        assert_eq!(
+            url(&joined.client.conn, Some(443), request, &rules),
+            "http://h:443/x"
+        );
+    }
+
+    #[test]
     fn bytes_that_are_not_text_become_escapes() {
         let mut joined = exchange("GET", "/", &[("Host", "h")], "", 200, &[], "");
         let request = joined.client.request.as_mut().unwrap();
@@ -173,7 +185,7 @@ mod tests {
         let request = joined.client.request.as_ref().unwrap();
         let rules = Rules::new(&Redaction::None, &[]);
         assert_eq!(
-            url(&joined.client.conn, request, &rules),
+            url(&joined.client.conn, None, request, &rules),
             "http://h:8000/%FF\u{e9}"
         );
     }

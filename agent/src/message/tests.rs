@@ -133,6 +133,8 @@ pub(crate) fn nowhere() -> Resolution {
         service: None,
         consumer: ConsumerMatch::Unknown,
         credentials: Arc::from([]),
+        refusal: None,
+        outer_port: None,
     }
 }
 
@@ -475,6 +477,8 @@ fn the_extended_profile_names_everything() {
             KnownBy::Credentials,
         ),
         credentials: Arc::from([CredentialPlace::Header("apikey".to_owned())]),
+        refusal: None,
+        outer_port: None,
     };
     let alone = value_of(&joined, &resolution, true, Profile::Extended);
     assert_eq!(

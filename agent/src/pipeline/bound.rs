@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::capture::event::KernelTime;
+use crate::gateway::ports::PortMap;
 use crate::gateway::snapshot::Snapshot;
 use crate::plugin::{PluginSet, UnboundConfig};
 
@@ -22,10 +23,16 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Nothing read yet: every route is unknown.
+    /// Nothing read yet: what headers do not say is unknown.
     #[must_use]
     pub fn unread(configs: &[UnboundConfig]) -> Self {
-        let snapshot = Arc::new(Snapshot::empty());
+        Self::unread_behind(PortMap::default(), configs)
+    }
+
+    /// The same, of a gateway whose clients know its listeners by other ports.
+    #[must_use]
+    pub fn unread_behind(ports: PortMap, configs: &[UnboundConfig]) -> Self {
+        let snapshot = Arc::new(Snapshot::empty().with_ports(ports));
         Self {
             plugins: PluginSet::bind(configs, &snapshot),
             snapshot,

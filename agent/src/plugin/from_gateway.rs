@@ -30,7 +30,7 @@ pub fn read(snapshot: &Snapshot) -> Vec<Result<UnboundConfig, Inactive>> {
                 reason: InactiveReason::Invalid(mistakes.join("; ")),
             });
         };
-        Ok(UnboundConfig {
+        let config = UnboundConfig {
             origin,
             service: reference(&scope.service_id),
             route: reference(&scope.route_id),
@@ -38,7 +38,16 @@ pub fn read(snapshot: &Snapshot) -> Vec<Result<UnboundConfig, Inactive>> {
             enabled: plugin.enabled,
             log_body: settings.log_body,
             destination: settings.destination,
-        })
+        };
+        match &plugin.workspace {
+            // Bound like this it would take the traffic of all others too.
+            Some(workspace) if scope.service_id.is_none() && scope.route_id.is_none() => {
+                let why =
+                    format!("it is for the workspace `{workspace}` alone; bind it to a service or a route");
+                Err(config.inactive(InactiveReason::Invalid(why)))
+            }
+            Some(_) | None => Ok(config),
+        }
     })
     .collect()
 }

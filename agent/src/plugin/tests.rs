@@ -8,7 +8,7 @@ use super::schema::messages_url;
 use super::{Decision, Destination, PluginSet, UnboundConfig};
 use crate::gateway::document::SourceFile;
 use crate::gateway::entities::{Reference, Route, Service};
-use crate::gateway::router::RouterFlavor;
+use crate::gateway::router::{Refusal, RouterFlavor};
 use crate::gateway::snapshot::{ConsumerMatch, KnownBy, Resolution, RouteMatch, Snapshot, UnknownRoute};
 use crate::telemetry::secret::Secret;
 
@@ -429,6 +429,8 @@ fn an_unknown_consumer_matters_where_somebodys_configuration_says_otherwise() {
             service: None,
             consumer: ConsumerMatch::Unknown,
             credentials: Arc::from([]),
+            refusal: None,
+            outer_port: None,
         });
         let got = match &decision {
             Decision::Use(config) => Some(config.origin.as_str()),
@@ -557,6 +559,8 @@ fn precedence_is_kongs_for_every_set_of_configurations_and_all_that_may_be_unkno
                     service,
                     consumer: who.clone(),
                     credentials: Arc::from([]),
+                    refusal: None,
+                    outer_port: None,
                 });
                 let got = match &decision {
                     Decision::Use(config) => Some(config.origin.parse::<usize>().expect("a number")),
@@ -579,6 +583,37 @@ fn precedence_is_kongs_for_every_set_of_configurations_and_all_that_may_be_unkno
         }
     }
     assert_eq!(asked, 6561 * 4 * 6);
+}
+
+#[test]
+fn a_refused_request_is_logged_by_global_configurations_alone() {
+    let snapshot = gateway();
+    let text = "plugins:
+- {name: runscope, service: s, config: {access_token: t, bucket_key: service}}
+- {name: runscope, config: {access_token: t, bucket_key: global}}
+";
+    let all = plugins(text);
+    for (configs, refusal, expected) in [
+        (&all[..], None, Some("service")),
+        (&all[..], Some(Refusal::NotGrpc), Some("global")),
+        (&all[..1], Some(Refusal::NotGrpc), None),
+    ] {
+        let set = PluginSet::bind(configs, &snapshot);
+        let service = snapshot.service(&Reference::Any("s".to_owned())).cloned();
+        let decision = set.decide(&Resolution {
+            route: RouteMatch::Matched(Arc::new(Route::default())),
+            service,
+            consumer: ConsumerMatch::Nobody,
+            credentials: Arc::from([]),
+            refusal,
+            outer_port: None,
+        });
+        let bucket = match &decision {
+            Decision::Use(config) => config.destination.url.path().split('/').nth(2).map(str::to_owned),
+            Decision::None | Decision::RouteUnknown | Decision::ConsumerUnknown => None,
+        };
+        assert_eq!(bucket.as_deref(), expected, "{refusal:?}");
+    }
 }
 
 proptest! {

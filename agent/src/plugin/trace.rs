@@ -63,11 +63,17 @@ impl PluginSet {
     #[must_use]
     pub fn trace(&self, resolution: &Resolution) -> Vec<ScopeTrace> {
         let (route, is_route_known) = match &resolution.route {
+            // As for a request without a route: no plugin of this one ran.
+            RouteMatch::Matched(_) if resolution.refusal.is_some() => (None, true),
             RouteMatch::Matched(route) => (Some(&route.id), true),
             RouteMatch::NoRoute => (None, true),
             RouteMatch::Unknown(_) => (None, false),
         };
-        let service = resolution.service.as_ref().map(|service| &service.id);
+        let service = resolution
+            .service
+            .as_ref()
+            .filter(|_| resolution.refusal.is_none());
+        let service = service.map(|service| &service.id);
         let (consumer, is_consumer_known) = match &resolution.consumer {
             ConsumerMatch::Known(consumer, _) => (Some(&consumer.id), true),
             ConsumerMatch::Nobody => (None, true),

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
+use crate::gateway::ports::PortMap;
 use crate::gateway::router::ClientAddress;
 
 /// The hash of an empty DB-less gateway.
@@ -40,6 +41,9 @@ pub struct GatewayFacts {
     pub status_listeners: Vec<Listener>,
     /// A DB-less gateway's hash of its configuration.
     pub configuration_hash: Option<String>,
+    /// Ports by which clients know its listeners (`port_maps`).
+    #[serde(skip)]
+    pub port_maps: PortMap,
     /// Whether it may take a client's word for the client's address (`trusted_ips`).
     #[serde(skip)]
     pub client_address: ClientAddress,
@@ -68,7 +72,7 @@ impl GatewayFacts {
         let configuration = root.get("configuration").and_then(Value::as_object);
         let configuration = configuration.ok_or("its `/` has no configuration")?;
         let (master, workers) = pids(root);
-        Ok(Self {
+        let facts = Self {
             version,
             edition: text(root, "edition"),
             hostname: text(root, "hostname"),
@@ -82,8 +86,33 @@ impl GatewayFacts {
             admin_listeners: listeners(configuration, "admin_listeners"),
             status_listeners: listeners(configuration, "status_listeners"),
             configuration_hash: None,
+            port_maps: PortMap::of_gateway(configuration.get("port_maps")),
             client_address: client_address(configuration),
-        })
+        };
+        // A control plane carries no traffic: its processes, ports and addresses say nothing of its data planes.
+        if text(configuration, "role").as_deref() == Some("control_plane") {
+            return Ok(facts.of_control_plane());
+        }
+        Ok(facts)
+    }
+
+    /// Whether it has workspaces. Before 3.0 the version alone tells: `2.8.1.0-enterprise-edition`.
+    #[must_use]
+    pub fn is_enterprise(&self) -> bool {
+        self.edition.as_deref() == Some("enterprise") || self.version.contains("enterprise")
+    }
+
+    fn of_control_plane(self) -> Self {
+        Self {
+            master: None,
+            workers: Vec::new(),
+            proxy_listeners: Vec::new(),
+            admin_listeners: Vec::new(),
+            status_listeners: Vec::new(),
+            port_maps: PortMap::default(),
+            client_address: ClientAddress::Unknown,
+            ..self
+        }
     }
 }
 

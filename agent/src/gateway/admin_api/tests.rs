@@ -11,11 +11,18 @@ use axum::response::IntoResponse as _;
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::{AdminApi, AdminApiOptions};
+use super::AdminApi;
 use crate::gateway::entities::Entities;
 use crate::gateway::router::RouterFlavor;
+use crate::gateway::source::api_client::{
+    ApiOptions, ApiTls, Credential, MAX_ANSWER_BYTES, MAX_PAGES, SecretAt, offset_of,
+};
 use crate::gateway::source::{Fingerprint, Look, Reading, Source, SourceError};
 use crate::telemetry::secret::Secret;
+
+mod credentials;
+pub(crate) mod dialects;
+mod reach;
 
 /// How the fake behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +76,7 @@ async fn root(State(fake): State<Arc<Fake>>, headers: HeaderMap) -> axum::respon
         Behaviour::NotFound => StatusCode::NOT_FOUND.into_response(),
         Behaviour::Redirects => (StatusCode::FOUND, [(header::LOCATION, "/elsewhere")]).into_response(),
         Behaviour::Hangs => std::future::pending().await,
-        Behaviour::Huge => vec![b' '; super::MAX_ANSWER_BYTES + 1].into_response(),
+        Behaviour::Huge => vec![b' '; MAX_ANSWER_BYTES + 1].into_response(),
         Behaviour::Good
         | Behaviour::WantsToken
         | Behaviour::GoesInCircles
@@ -145,13 +152,26 @@ pub(crate) async fn serve(behaviour: Behaviour, page_size: usize) -> (SocketAddr
 }
 
 pub(crate) fn client(url: String, token: Option<&str>, timeout: Duration) -> AdminApi {
-    AdminApi::new(AdminApiOptions {
-        url,
-        token: token.map(Secret::new),
+    let token = token.map(|text| ("Kong-Admin-Token", text));
+    AdminApi::new(options(&url, token, timeout), Vec::new()).expect("an address")
+}
+
+/// How an API at `url` is asked, with a header.
+pub(crate) fn options(url: &str, header: Option<(&str, &str)>, timeout: Duration) -> ApiOptions {
+    let value = |text| SecretAt::Text(Secret::new(text));
+    let credential = |text| Credential {
+        prefix: "",
+        value: value(text),
+    };
+    ApiOptions {
+        url: url.to_owned(),
+        headers: header
+            .into_iter()
+            .map(|(name, text)| (name.to_owned(), credential(text)))
+            .collect(),
         timeout,
-        tls_verify: true,
-    })
-    .expect("an address")
+        tls: ApiTls::default(),
+    }
 }
 
 const LONG: Duration = Duration::from_secs(20);
@@ -216,15 +236,15 @@ fn recorded_pages_lead_to_each_other() {
     for number in 1..=7 {
         let page = recorded(&format!("page-consumers-size1-0{number}"));
         let page = page.as_object().expect("an object");
-        names.push(super::offset_of(page));
-        assert_eq!(super::offset_of(page).is_some(), number < 7);
+        names.push(offset_of(page));
+        assert_eq!(offset_of(page).is_some(), number < 7);
     }
     names.sort();
     names.dedup();
     assert_eq!(names.len(), 7, "every page has its own offset");
     let absolute = json!({"next": "http://h:8001/plugins?size=1&offset=a%2Bb%3D"});
     assert_eq!(
-        super::offset_of(absolute.as_object().expect("an object")).as_deref(),
+        offset_of(absolute.as_object().expect("an object")).as_deref(),
         Some("a+b=")
     );
 }
@@ -259,7 +279,7 @@ async fn the_token_is_sent() {
         .await;
     let text = refused.expect_err("the token is wrong").to_string();
     assert!(
-        text.contains("answered 401; give the token that it wants"),
+        text.contains("answered 401; it wants to know who asks: give its token"),
         "{text}"
     );
 }
@@ -284,7 +304,11 @@ async fn what_misbehaves_gives_a_typed_error_that_says_what_to_do() {
             "is not Kong's Admin API (its `/` has no configuration)",
         ),
         (Behaviour::NotFound, LONG, "answered 404; is a workspace"),
-        (Behaviour::Redirects, LONG, "answered 302"),
+        (
+            Behaviour::Redirects,
+            LONG,
+            "answered 302; it leads elsewhere, and a token is not taken along",
+        ),
         (Behaviour::GoesInCircles, LONG, "the pages go round in a circle"),
         (Behaviour::NoData, LONG, "the page has no list `data`"),
         (
@@ -303,13 +327,16 @@ async fn what_misbehaves_gives_a_typed_error_that_says_what_to_do() {
         matches!(nobody, Err(SourceError::Unreachable { .. })),
         "{nobody:?}"
     );
-    for url in ["", "localhost:8001", "ftp://h/", "http://"] {
-        let refused = AdminApi::new(AdminApiOptions {
-            url: url.to_owned(),
-            token: None,
-            timeout: LONG,
-            tls_verify: true,
-        });
+    for url in [
+        "",
+        "localhost:8001",
+        "ftp://h/",
+        "http://",
+        "unix:",
+        "unix:relative.sock",
+        "http://unix:",
+    ] {
+        let refused = AdminApi::new(options(url, None, LONG), Vec::new());
         assert!(matches!(refused, Err(SourceError::BadUrl { .. })), "{url}");
     }
 }
@@ -349,7 +376,7 @@ async fn pages_are_bounded_in_number() {
         matches!(error, SourceError::TooLarge { unit: "pages", .. }),
         "{error}"
     );
-    assert!(fake.requests.load(Ordering::SeqCst) <= super::MAX_PAGES + 2);
+    assert!(fake.requests.load(Ordering::SeqCst) <= MAX_PAGES + 2);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::gateway::credentials::presented::{self, Presented};
 use crate::gateway::credentials::store::{Owner, Store};
 use crate::gateway::credentials::strings;
-use crate::gateway::entities::{Consumer, CredentialKind};
+use crate::gateway::entities::{Consumer, CredentialKind, Plugin};
 use crate::http::exchange::Request;
 
 /// One auth plugin in force.
@@ -22,6 +22,8 @@ pub struct Authenticator {
     pub anonymous: Option<String>,
     /// Whether OPTIONS requests pass it unseen.
     pub skips_preflight: bool,
+    /// Whose credentials it takes: those of its own workspace.
+    workspace: Option<Arc<str>>,
     way: Way,
 }
 
@@ -105,8 +107,9 @@ const ORDER: [&str; 16] = [
 impl Authenticator {
     /// An auth plugin by its configuration; `None` for other plugins.
     #[must_use]
-    pub(super) fn of(name: &str, config: &Value) -> Option<Self> {
-        let plugin = ORDER.into_iter().find(|known| *known == name)?;
+    pub(super) fn of(configured: &Plugin) -> Option<Self> {
+        let plugin = ORDER.into_iter().find(|known| *known == configured.name)?;
+        let config = &configured.config;
         let flag = |field: &str, default: bool| config.get(field).and_then(Value::as_bool).unwrap_or(default);
         let text = |field: &str| {
             config
@@ -144,6 +147,7 @@ impl Authenticator {
             plugin,
             anonymous: text("anonymous").map(str::to_owned),
             skips_preflight: !flag("run_on_preflight", true),
+            workspace: configured.workspace.clone(),
             way,
         })
     }
@@ -187,7 +191,7 @@ impl Authenticator {
             Presented::Absent => Finding::Absent,
             Presented::Invalid => Finding::Refused,
             Presented::Unclear => Finding::Unclear,
-            Presented::Identity(text) => match store.owner(kind, &text) {
+            Presented::Identity(text) => match store.owner(kind, self.workspace.as_deref(), &text) {
                 Owner::Stranger => Finding::Refused,
                 Owner::Unread => Finding::Unclear,
                 Owner::Consumer(consumer) => {

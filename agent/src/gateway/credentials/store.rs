@@ -12,6 +12,7 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 
 use crate::gateway::entities::{Consumer, Credential, CredentialKind};
+use crate::gateway::workspace;
 
 /// The most credentials that are kept of one reading: 48 MiB of table or so. What comes later counts as not read.
 pub const MAX_CREDENTIALS: usize = 1_000_000;
@@ -63,7 +64,12 @@ impl Store {
             unread,
         };
         for credential in credentials {
-            let hash = store.hash(credential.kind, credential.identity.expose().as_bytes());
+            let workspace = credential.workspace.as_deref();
+            let hash = store.hash(
+                credential.kind,
+                workspace,
+                credential.identity.expose().as_bytes(),
+            );
             let is_full = store.consumers.len() >= MAX_CREDENTIALS;
             match (hash, consumer_of(&credential.consumer_id)) {
                 (Some(hash), Some(consumer)) if !is_full => {
@@ -78,11 +84,11 @@ impl Store {
         store
     }
 
-    /// Whose `identity` is.
+    /// Whose `identity` is in a workspace.
     #[must_use]
-    pub fn owner(&self, kind: CredentialKind, identity: &[u8]) -> Owner<'_> {
+    pub fn owner(&self, kind: CredentialKind, workspace: Option<&str>, identity: &[u8]) -> Owner<'_> {
         let found = self
-            .hash(kind, identity)
+            .hash(kind, workspace, identity)
             .and_then(|hash| self.consumers.get(&hash));
         match found {
             Some(consumer) => Owner::Consumer(consumer),
@@ -103,7 +109,7 @@ impl Store {
         self.consumers.is_empty()
     }
 
-    fn hash(&self, kind: CredentialKind, identity: &[u8]) -> Option<Hash> {
+    fn hash(&self, kind: CredentialKind, workspace: Option<&str>, identity: &[u8]) -> Option<Hash> {
         let domain: &[u8] = match kind {
             CredentialKind::Key => b"key\0",
             CredentialKind::EncryptedKey => b"key-enc\0",
@@ -114,6 +120,10 @@ impl Store {
         };
         let mut context = hmac::Context::with_key(self.key.as_ref()?);
         context.update(domain);
+        // With its length, so that no name can run into the identity.
+        let name = workspace.unwrap_or(workspace::DEFAULT);
+        context.update(&name.len().to_be_bytes());
+        context.update(name.as_bytes());
         context.update(identity);
         let tag = context.sign();
         tag.as_ref().first_chunk::<KEPT_BYTES>().copied()

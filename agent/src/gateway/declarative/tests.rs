@@ -7,6 +7,8 @@ use crate::gateway::document::SourceFile;
 use crate::gateway::entities::{Entities, Scope};
 use crate::gateway::router::RouterProfile;
 
+mod deck;
+
 fn file(name: &str, text: &str) -> SourceFile {
     SourceFile {
         name: Arc::from(name),
@@ -220,7 +222,8 @@ fn references_to_nothing_are_mistakes() {
 #[test]
 fn check_names_what_is_not_evaluated() {
     let text = "{_format_version: '3.0', routes: [{name: r, paths: ['~/a(?=b)']}]}";
-    let (_, warnings) = check(&[file("kong.yml", text)], &RouterProfile::default()).expect("it reads");
+    let (_, warnings) =
+        check(&[file("kong.yml", text)], &RouterProfile::default(), |_| None).expect("it reads");
     assert_eq!(warnings.len(), 1);
 }
 

@@ -44,6 +44,19 @@ pub enum Refusal {
     GrpcNeedsTls,
 }
 
+impl Refusal {
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::NeedsTls { status } => status,
+            Self::NeedsHttp2 => 426,
+            Self::NotGrpc => 415,
+            Self::GrpcNeedsTls => 200,
+        }
+    }
+}
+
 /// What of a request its refusal depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Approach<'a> {

@@ -1,12 +1,14 @@
 //! What an exchange itself says against a match.
 //!
 //! In: the router's answer and the exchange. Out: whether they contradict each other; then the configuration read here is not
-//! the one that the gateway decided by (it changed between two readings, or a proxy in front is mistaken for a client).
+//! the one that the gateway decided by (it changed between two readings, or a proxy in front is mistaken for a client). And whether the
+//! gateway refused the request before any plugin ran.
 //! Sources: reference headers of K@3.9 runloop/handler.lua; X-Kong-Response-Latency is there since 1.4.
 
 use crate::correlate::JoinedExchange;
-use crate::gateway::router::{Found, Matched, PathMatch, normalise};
-use crate::http::exchange::Response;
+use crate::gateway::entities::Route;
+use crate::gateway::router::{self, Approach, Found, Matched, PathMatch, Refusal, normalise};
+use crate::http::exchange::{Response, Version};
 
 /// What Kong answers when no route matches: 3.x, 1.x to 2.x, before.
 const NO_ROUTE_BODIES: [&[u8]; 3] = [
@@ -25,6 +27,24 @@ pub(super) fn contradicts(found: &Found<'_>, joined: &JoinedExchange) -> bool {
         Found::Nothing => shows_a_route(joined),
         Found::Unknown(_) => false,
     }
+}
+
+/// Whether the gateway refused a request for its route's protocols: it should have, and nothing shows that it did not. (A proxy in
+/// front that it trusts may have told it of TLS.)
+pub(super) fn refusal_of(route: &Route, joined: &JoinedExchange) -> Option<Refusal> {
+    let request = joined.client.request.as_ref()?;
+    let content_type = request.headers.first("content-type");
+    let refusal = router::refusal(
+        route,
+        Approach {
+            tls: joined.client.conn.tls,
+            http2: request.version == Version::Http2,
+            content_type: content_type.map(|value| &**value),
+        },
+    )?;
+    let shows_it = |response: &Response| response.status == refusal.status() && !is_proxied(response);
+    let is_shown = joined.client.response.as_ref().is_none_or(shows_it);
+    (joined.upstream.is_empty() && is_shown).then_some(refusal)
 }
 
 fn says_no_route(joined: &JoinedExchange) -> bool {

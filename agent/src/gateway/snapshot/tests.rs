@@ -17,7 +17,10 @@ use crate::http::anomaly::Anomalies;
 use crate::http::exchange::{Body, ConnInfo, Exchange, HeadState, Leg, Outcome, Request, Response, Version};
 use crate::http::headers::Headers;
 
+mod apart;
 mod consumers;
+mod secrets;
+mod told;
 
 const KONG_YML: &str = include_str!("../../../../testdata/kong-yml/lab-3.9.1/kong.yml");
 const EXCHANGES: &str = include_str!("../../../../testdata/kong-yml/lab-3.9.1/exchanges.jsonl");

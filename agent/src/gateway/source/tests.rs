@@ -1,3 +1,5 @@
+mod large;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +8,16 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{FileSource, Fingerprint, GatewayState, Look, Source, SourceError, refresh};
-use crate::gateway::admin_api::tests::{Behaviour, client, serve};
+use super::{FileSource, Fingerprint, GatewayState, Look, Pace, Source, SourceError, chain, refresh};
+use crate::gateway::admin_api::tests::{Behaviour, client, dialects, serve};
 use crate::gateway::entities::Reference;
+use crate::gateway::ports::PortMap;
 use crate::gateway::router::RouterProfile;
 
+const QUICK: Pace = Pace {
+    interval: Duration::from_millis(10),
+    full: Duration::from_secs(600),
+};
 const ONE: &str = "{_format_version: '3.0', services: [{name: one}]}";
 const TWO: &str = "{_format_version: '3.0', services: [{name: two}]}";
 
@@ -18,6 +25,7 @@ fn files(paths: Vec<PathBuf>) -> Source {
     Source::Files(FileSource {
         paths,
         profile: RouterProfile::default(),
+        lookup: |_| None,
     })
 }
 
@@ -48,7 +56,8 @@ async fn a_failed_refresh_keeps_the_last_snapshot_and_says_so() {
     let on_change = move |_: &_| changes.try_send(()).expect("room");
     let task = tokio::spawn(refresh(
         files(vec![path.clone()]),
-        Duration::from_millis(10),
+        QUICK,
+        PortMap::default(),
         Arc::clone(&shared),
         on_change,
         cancel.clone(),
@@ -133,8 +142,8 @@ async fn an_admin_api_is_refreshed_and_cancelling_does_not_wait_for_it() {
     let shared = Arc::new(ArcSwap::from_pointee(GatewayState::empty()));
     let cancel = CancellationToken::new();
     let api = Source::AdminApi(client(format!("http://{address}"), None, Duration::from_secs(20)));
-    let (interval, shared_of_task) = (Duration::from_millis(10), Arc::clone(&shared));
-    let task = tokio::spawn(refresh(api, interval, shared_of_task, |_| {}, cancel.clone()));
+    let (ports, shared_of_task) = (PortMap::default(), Arc::clone(&shared));
+    let task = tokio::spawn(refresh(api, QUICK, ports, shared_of_task, |_| {}, cancel.clone()));
     let state = until(&shared, "three looks", |state| state.source.succeeded >= 3).await;
     assert_eq!(state.snapshot.sizes(), (16, 18, 6));
     assert_eq!(state.facts.as_ref().map(|facts| facts.workers.len()), Some(2));
@@ -148,11 +157,117 @@ async fn an_admin_api_is_refreshed_and_cancelling_does_not_wait_for_it() {
         Duration::from_secs(3600),
     ));
     let cancel = CancellationToken::new();
-    let task = tokio::spawn(refresh(api, interval, shared, |_| {}, cancel.clone()));
+    let task = tokio::spawn(refresh(
+        api,
+        QUICK,
+        PortMap::default(),
+        shared,
+        |_| {},
+        cancel.clone(),
+    ));
     tokio::task::yield_now().await;
     cancel.cancel();
     tokio::time::timeout(Duration::from_secs(10), task)
         .await
         .expect("at once")
         .expect("it ends");
+}
+
+#[tokio::test]
+async fn a_directory_is_its_files_by_name_and_a_new_one_is_seen() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| {
+        std::fs::write(directory.path().join(name), text).expect("written");
+    };
+    let source = files(vec![directory.path().to_owned()]);
+    let empty = source.fetch().await.expect_err("nothing there");
+    assert!(
+        chain(&empty).contains("without .yml, .yaml or .json files"),
+        "{empty}"
+    );
+    write(
+        "b.yml",
+        "{_format_version: '3.0', routes: [{name: r, paths: [/], service: one}]}",
+    );
+    write(
+        "a.json",
+        "{\"_format_version\": \"3.0\", \"services\": [{\"name\": \"one\"}]}",
+    );
+    for passed_over in ["..hidden.yml", "notes.txt", "kong.yml.bak"] {
+        write(passed_over, "{");
+    }
+    std::fs::create_dir(directory.path().join("more.yml")).expect("made");
+    let first = source.fetch().await.expect("it reads");
+    assert_eq!(
+        (first.entities.services.len(), first.entities.routes.len()),
+        (1, 1)
+    );
+    let unchanged = source.look(&first.fingerprint).await;
+    assert!(matches!(unchanged, Ok(Look::Unchanged(..))), "{unchanged:?}");
+    write("c.yaml", TWO);
+    let Ok(Look::Changed(second)) = source.look(&first.fingerprint).await else {
+        panic!("a file more")
+    };
+    assert_eq!(second.entities.services.len(), 2);
+    std::fs::remove_file(directory.path().join("c.yaml")).expect("removed");
+    assert!(matches!(
+        source.look(&second.fingerprint).await,
+        Ok(Look::Changed(_))
+    ));
+}
+
+#[tokio::test]
+async fn an_unchanged_hash_is_believed_until_a_full_reading_is_due() {
+    let gateway = dialects::serve(dialects::document("2.8.1"), 1000, Vec::new(), Vec::new()).await;
+    let run = async |full: Duration, looks: u64| {
+        let api = client(
+            format!("http://{}", gateway.address),
+            None,
+            Duration::from_secs(20),
+        );
+        let shared = Arc::new(ArcSwap::from_pointee(GatewayState::empty()));
+        let cancel = CancellationToken::new();
+        let pace = Pace { full, ..QUICK };
+        let before = gateway.asked("/consumers");
+        let source = Source::AdminApi(api);
+        let (ports, shared_of_task) = (PortMap::default(), Arc::clone(&shared));
+        let task = tokio::spawn(refresh(
+            source,
+            pace,
+            ports,
+            shared_of_task,
+            |_| {},
+            cancel.clone(),
+        ));
+        let state = until(&shared, "some looks", |state| state.source.succeeded >= looks).await;
+        cancel.cancel();
+        task.await.expect("it ends");
+        (gateway.asked("/consumers") - before, state)
+    };
+    let (readings, state) = run(Duration::from_secs(600), 5).await;
+    assert_eq!(readings, 1, "the hash says that nothing changed");
+    let resolved = state.snapshot.sizes();
+    assert_eq!(resolved, (1, 1, 2));
+    let (readings, state) = run(Duration::ZERO, 3).await;
+    assert!(readings >= 3, "{readings}: the hash is not asked");
+    assert!(
+        state.source.changed_at_unix_ns < state.source.current_at_unix_ns,
+        "and nothing changed"
+    );
+}
+
+#[tokio::test]
+async fn the_gateways_ports_are_the_snapshots_unless_kongtaps_configuration_names_others() {
+    let gateway = dialects::serve(dialects::document("2.8.1"), 1000, Vec::new(), Vec::new()).await;
+    let own = PortMap::parse(["8080:8000"]).expect("ports");
+    for (ports, expected) in [(PortMap::default(), 80), (own, 8080)] {
+        let api = client(
+            format!("http://{}", gateway.address),
+            None,
+            Duration::from_secs(20),
+        );
+        let reading = api.fetch().await.expect("it answers");
+        let found = super::ports_of(&ports, reading.facts.as_ref()).outer(8000);
+        assert_eq!(found, Some(expected));
+    }
 }

@@ -1,5 +1,7 @@
 //! Who a request is from when no upstream leg says so: every auth plugin, and what must stay unknown.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -7,6 +9,8 @@ use serde_json::Value;
 
 use super::{EXCHANGES, KONG_YML, exchange, name, recorded, request, response, snapshot};
 use crate::correlate::JoinedExchange;
+use crate::gateway::declarative;
+use crate::gateway::document::SourceFile;
 use crate::gateway::router::RouterFlavor;
 use crate::gateway::snapshot::{ConsumerMatch, KnownBy, Snapshot};
 use crate::http::exchange::{Body, HeadState, Leg, Request};
@@ -693,4 +697,38 @@ fn fifty_thousand_consumers_cost_what_fifty_do() {
         many < few * 50,
         "{many} ns with 50,000 consumers, {few} ns with 50"
     );
+}
+
+/// The same credential may be given to somebody in each workspace.
+#[test]
+fn a_credential_counts_in_its_own_workspace_only() {
+    let file = |workspace: &str, consumer: &str, keys: &str| {
+        SourceFile {
+        name: Arc::from(workspace),
+        bytes: format!(
+            "{{_format_version: '3.0', _workspace: {workspace}, services: [{{name: s, routes: [{{name: r, paths: [/{workspace}]}}]}}], plugins: [{{name: key-auth}}], consumers: [{{username: {consumer}, keyauth_credentials: [{keys}]}}]}}"
+        )
+        .into_bytes(),
+    }
+    };
+    let files = [
+        file("a", "ann", "{key: both}, {key: hers}"),
+        file("b", "bea", "{key: both}"),
+        file("default", "dee", "{key: both}"),
+    ];
+    let entities = declarative::read(&files).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let (snapshot, _) = Snapshot::build(entities, &RouterFlavor::TraditionalCompatible.into());
+    for (case, expected) in [
+        ("GET /a | apikey: both", "ann by credentials"),
+        ("GET /a | apikey: hers", "ann by credentials"),
+        ("GET /b | apikey: both", "bea by credentials"),
+        ("GET /b | apikey: hers", "?"),
+        ("GET /default | apikey: both", "dee by credentials"),
+    ] {
+        assert_eq!(
+            who(&snapshot, &joined(written(case), Proxied)),
+            expected,
+            "{case}"
+        );
+    }
 }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use serde_json::{Value, json};
 
-use crate::gateway::admin_api::tests::client;
+use super::{LONG, client, dialects};
 use crate::gateway::entities::CredentialKind;
 use crate::gateway::source::Reading;
 
@@ -37,7 +36,7 @@ async fn read(version: &'static str, mut lists: Lists) -> Reading {
         .expect("a port");
     let address = listener.local_addr().expect("an address");
     drop(tokio::spawn(async move { axum::serve(listener, app).await }));
-    let api = client(format!("http://{address}"), None, Duration::from_secs(20));
+    let api = client(format!("http://{address}"), None, LONG);
     api.fetch().await.expect("a reading")
 }
 
@@ -89,6 +88,52 @@ async fn lists_that_may_not_be_seen_are_no_failure() {
     assert_eq!(said(&reading), ["Basic al of c1"]);
     let unread: Vec<_> = reading.entities.unread_credentials.iter().copied().collect();
     assert_eq!(unread, [CredentialKind::Key]);
+    let notes: Vec<_> = reading.notes.iter().map(ToString::to_string).collect();
+    assert!(
+        notes.len() == 1
+            && notes[0].starts_with("plugin key-auth has credentials that cannot be read (http://"),
+        "{notes:?}"
+    );
+    assert!(notes[0].contains("/key-auths: answered 403)"), "{notes:?}");
+}
+
+/// The same key may be given to somebody in each workspace.
+#[tokio::test]
+async fn each_workspace_has_its_own() {
+    let mut document = dialects::document("3.4-enterprise");
+    let alice = "4d924084-1adb-40a5-c042-63b19db421d1";
+    document["lists"]["key-auths"] = json!([{"key": "k", "consumer": {"id": alice}}]);
+    document["lists"]["basic-auths"] = json!([{"username": "nobody asks", "consumer": {"id": alice}}]);
+    for (refused, expected, unread) in [
+        (vec![], vec![None, Some("team")], 0),
+        (vec![("/team/key-auths", 403)], vec![None], 1),
+        (
+            vec![("/default/key-auths", 500), ("/team/key-auths", 404)],
+            vec![],
+            1,
+        ),
+    ] {
+        let gateway = dialects::serve(document.clone(), 1000, refused, Vec::new()).await;
+        let api = client(format!("http://{}", gateway.address), None, LONG);
+        let reading = api.fetch().await.expect("a reading");
+        let entities = &reading.entities;
+        let spaces: Vec<_> = entities
+            .credentials
+            .iter()
+            .map(|it| it.workspace.as_deref())
+            .collect();
+        assert_eq!(spaces, expected);
+        for credential in &entities.credentials {
+            let is_known = entities
+                .consumers
+                .iter()
+                .any(|it| it.id == credential.consumer_id);
+            assert!(is_known, "{credential:?}");
+        }
+        assert_eq!(entities.unread_credentials.len(), unread);
+        assert_eq!(reading.notes.len(), unread, "one note a plugin");
+        assert_eq!(gateway.asked("/team/basic-auths"), 0, "no plugin asks for them");
+    }
 }
 
 #[tokio::test]
@@ -122,4 +167,11 @@ async fn a_credential_that_changed_changes_the_fingerprint() {
     );
     assert_eq!(one.fingerprint.contents, same.fingerprint.contents);
     assert_ne!(one.fingerprint.contents, other.fingerprint.contents);
+    let none = Lists::from([
+        ("plugins", json!([{"name": "key-auth"}])),
+        ("key-auths", json!([])),
+    ]);
+    let refused = Lists::from([("plugins", json!([{"name": "key-auth"}]))]);
+    let (none, refused) = (read("3.9.1", none).await, read("3.9.1", refused).await);
+    assert_ne!(none.fingerprint.contents, refused.fingerprint.contents);
 }
