@@ -104,7 +104,7 @@ fn check_config(watch: &WatchArgs) -> ExitCode {
     };
     match setup::check_files(&config) {
         Ok(mut checked) if errors.is_empty() => {
-            match setup::stored(&config) {
+            match setup::plugins::stored(&config) {
                 Ok(stored) => checked.plugins.extend(stored),
                 Err(mistakes) => return fail(Exit::Configuration, mistakes.0),
             }

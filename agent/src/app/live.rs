@@ -125,7 +125,7 @@ impl Live {
         Bound {
             plugins,
             snapshot: Arc::clone(snapshot),
-            gateway_api_ports: setup::gateway_api_ports(facts.as_deref()),
+            gateway_api_ports: setup::gateway::api_ports(facts.as_deref()),
         }
     }
 

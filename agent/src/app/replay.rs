@@ -135,10 +135,10 @@ pub async fn replay(config: &Config, arguments: &ReplayArgs) -> Result<Replayed,
 
 /// The gateway's configuration as it is now, with what the recording knows of the gateway where nobody else says it.
 async fn bound(config: &Config, recorded: &RecordedGateway) -> Result<Bound, ReplayError> {
-    let mut plugins = setup::stored(config).map_err(AppError::Mistakes)?;
+    let mut plugins = setup::plugins::stored(config).map_err(AppError::Mistakes)?;
     plugins.extend(setup::check_files(config).map_err(AppError::Mistakes)?.plugins);
     let mut state = GatewayState::empty();
-    if let Some(source) = setup::source(config).map_err(AppError::from)? {
+    if let Some(source) = setup::gateway::source(config).map_err(AppError::from)? {
         let reading = source.fetch().await.map_err(AppError::from)?;
         let profile = match reading.facts {
             None if config.gateway.router_flavor == Flavor::Auto && config.gateway.version.is_none() => {
@@ -146,7 +146,7 @@ async fn bound(config: &Config, recorded: &RecordedGateway) -> Result<Bound, Rep
             }
             None | Some(_) => reading.profile,
         };
-        let ports = source::ports_of(&setup::ports(config), reading.facts.as_ref());
+        let ports = source::ports_of(&setup::gateway::ports(config), reading.facts.as_ref());
         let (snapshot, _warnings) = Snapshot::build(reading.entities, &profile);
         state.snapshot = Arc::new(snapshot.with_ports(ports));
         state.facts = reading.facts.map(Arc::new);
