@@ -1,7 +1,7 @@
 //! Why an exchange would be shipped where it would be: `kongtap explain`.
 //!
-//! In: a request as somebody describes it ([`ask::Ask`]) and one reading of the configuration ([`Bound`]). Out: an [`Explanation`]: the
-//! answer that the pipeline would give, and the trace to it. The answer is made by the pipeline's own functions, for the
+//! In: a request as somebody describes it ([`ask::Ask`]), one reading of the configuration ([`Bound`]) and what it was read from
+//! ([`Account`]). Out: an [`Explanation`]: the answer that the pipeline would give, and the trace to it. The answer is made by the pipeline's own functions, for the
 //! exchange that the gateway would make of the request; the trace comes from the router's, the consumers' and the
 //! configurations' own accounts. Sans-IO.
 
@@ -18,6 +18,7 @@ use crate::pipeline::Bound;
 use crate::plugin::Decision;
 use crate::plugin::trace::ScopeTrace;
 
+pub mod account;
 pub mod ask;
 pub mod candidates;
 mod text;
@@ -25,6 +26,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+use self::account::{Account, SourceAnswer};
 use self::ask::Ask;
 use self::candidates::Candidate;
 
@@ -42,6 +44,8 @@ pub struct Explanation {
     pub consumer: ConsumerAnswer,
     /// The `runscope` configuration.
     pub configuration: ConfigurationAnswer,
+    /// What of the gateway's configuration is not evaluated: routes by name.
+    pub warnings: Vec<String>,
 }
 
 /// What was asked.
@@ -129,6 +133,8 @@ pub struct ConfigurationAnswer {
     pub scopes: Vec<ScopeTrace>,
     /// Configurations that can apply to nothing, each with the reason.
     pub inactive: Vec<String>,
+    /// Where configurations come from; of two with one scope the first counts.
+    pub sources: Vec<SourceAnswer>,
 }
 
 /// Why there is no explanation.
@@ -161,7 +167,7 @@ impl Explanation {
 ///
 /// # Errors
 /// It names a consumer that the gateway does not have.
-pub fn explain(bound: &Bound, ask: &Ask) -> Result<Explanation, ExplainError> {
+pub fn explain(bound: &Bound, account: Account, ask: &Ask) -> Result<Explanation, ExplainError> {
     let consumer = match &ask.consumer {
         None => None,
         Some(reference) => match bound.snapshot.consumer(reference) {
@@ -183,7 +189,8 @@ pub fn explain(bound: &Bound, ask: &Ask) -> Result<Explanation, ExplainError> {
             name: service.name.as_deref().map(str::to_owned),
         }),
         consumer: consumer_answer(&foreseen, &resolution),
-        configuration: configuration_answer(bound, &resolution, &decision),
+        configuration: configuration_answer(bound, account.sources, &resolution, &decision),
+        warnings: account.warnings,
     })
 }
 
@@ -377,7 +384,12 @@ fn finding_text(finding: &Finding) -> String {
     }
 }
 
-fn configuration_answer(bound: &Bound, resolution: &Resolution, decision: &Decision) -> ConfigurationAnswer {
+fn configuration_answer(
+    bound: &Bound,
+    sources: Vec<SourceAnswer>,
+    resolution: &Resolution,
+    decision: &Decision,
+) -> ConfigurationAnswer {
     let (answer, config) = match decision {
         Decision::Use(config) => ("applies", Some(config)),
         Decision::None => ("none", None),
@@ -394,5 +406,6 @@ fn configuration_answer(bound: &Bound, resolution: &Resolution, decision: &Decis
         inactive: inactive
             .map(|it| format!("{}: {}", it.origin, it.reason))
             .collect(),
+        sources,
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::AppError;
+use super::{AppError, live};
 use crate::admin::access::Access;
 use crate::admin::plugin_api::dialect::Dialect;
 use crate::capture::gateways::{self, SelectError};
@@ -13,16 +13,17 @@ use crate::clock::WallClock;
 use crate::config::{AdminDialect, Config, ProfileName, RedactBase};
 use crate::conn::{ConnLimits, ReorderLimits};
 use crate::correlate::CorrelatorLimits;
+use crate::explain::account::{self, Account, Held};
 use crate::gateway::declarative;
 use crate::gateway::document::{Mistake, Mistakes, Place, SourceFile};
 use crate::gateway::snapshot::{Snapshot, SnapshotWarning};
-use crate::gateway::source::{self, GatewayState, Source, files};
+use crate::gateway::source::{self, Source, files};
 use crate::http::h1::limits::HttpLimits;
 use crate::http::h2::limits::H2Limits;
 use crate::message::Profile;
 use crate::message::redact::{RedactedNames, Redaction};
 use crate::pipeline::{Bound, Settings};
-use crate::plugin::{PluginSet, UnboundConfig, file};
+use crate::plugin::{UnboundConfig, file};
 use crate::ship::ShipLimits;
 
 pub mod capture;
@@ -71,27 +72,47 @@ impl Setup {
     }
 }
 
-/// Reads the files and asks the Admin API once: everything that `run` decides by, without a gateway to watch. Without a source
-/// every route is unknown, as it is for `run`.
+/// Reads the store and the files and asks the Admin API once: everything that `run` decides by, without a gateway to watch.
+/// Without a source every route is unknown, as it is for `run`.
 ///
 /// # Errors
 /// Wrong configurations, or a source that cannot be read.
-pub async fn read_once(config: &Config) -> Result<Bound, AppError> {
-    let plugins = check_files(config).map_err(AppError::Mistakes)?.plugins;
-    let Some(source) = gateway::source(config)? else {
-        return Ok(Bound::unread_behind(gateway::ports(config), &plugins));
+pub async fn read_once(config: &Config) -> Result<(Bound, Account), AppError> {
+    let stored = plugins::stored(config).map_err(AppError::Mistakes)?;
+    let declared = check_files(config).map_err(AppError::Mistakes)?.plugins;
+    let choice = plugins::from_gateway(config);
+    let named: Vec<_> = stored.plugins.iter().chain(&declared).cloned().collect();
+    let (bound, warnings) = match gateway::source(config)? {
+        None => (Bound::unread_behind(gateway::ports(config), &named), Vec::new()),
+        Some(source) => {
+            let reading = source.fetch().await?;
+            let (snapshot, warnings) = Snapshot::build(reading.entities, &reading.profile);
+            let ports = source::ports_of(&gateway::ports(config), reading.facts.as_ref());
+            let snapshot = Arc::new(snapshot.with_ports(ports));
+            let warnings = reading.notes.into_iter().chain(warnings);
+            (
+                live::bind(named, choice, &snapshot, reading.facts.as_ref()),
+                warnings.map(|warning| warning.to_string()).collect(),
+            )
+        }
     };
-    let reading = source.fetch().await?;
-    let (snapshot, warnings) = Snapshot::build(reading.entities, &reading.profile);
-    for warning in reading.notes.into_iter().chain(warnings) {
-        tracing::warn!("{warning}");
-    }
-    let snapshot = snapshot.with_ports(source::ports_of(&gateway::ports(config), reading.facts.as_ref()));
-    Ok(Bound {
-        plugins: PluginSet::bind(&plugins, &snapshot),
-        snapshot: Arc::new(snapshot),
-        gateway_api_ports: gateway::api_ports(reading.facts.as_ref()),
-    })
+    let files = config.plugins.files.iter();
+    let files: Vec<_> = files.map(|path| path.display().to_string()).collect();
+    let from_environment = declared
+        .iter()
+        .filter(|it| it.origin == file::ENVIRONMENT)
+        .count();
+    let held = Held {
+        store: &stored.path.display().to_string(),
+        stored: stored.plugins.len(),
+        store_note: stored.note.as_deref(),
+        files: &files,
+        from_files: declared.len().saturating_sub(from_environment),
+        from_environment,
+        from_gateway: choice,
+    };
+    let sources = account::sources(held, &bound.snapshot);
+    Ok((bound, Account { sources, warnings }))
 }
 
 /// What the files and the environment hold.
@@ -259,16 +280,6 @@ pub fn ship_limits(config: &Config) -> ShipLimits {
         in_flight: config.ship.in_flight,
         drain_timeout: Duration::from_millis(config.ship.drain_timeout_ms),
         ..ShipLimits::default()
-    }
-}
-
-/// A reading of the gateway's configuration with the `runscope` configurations bound to it.
-#[must_use]
-pub fn bind(configs: &[UnboundConfig], state: &GatewayState) -> Bound {
-    Bound {
-        plugins: PluginSet::bind(configs, &state.snapshot),
-        snapshot: Arc::clone(&state.snapshot),
-        gateway_api_ports: gateway::api_ports(state.facts.as_deref()),
     }
 }
 

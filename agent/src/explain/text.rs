@@ -6,6 +6,9 @@ use super::{Explanation, Named};
 use crate::gateway::snapshot::KnownBy;
 use crate::plugin::trace::Found;
 
+/// The most sentences about what is not evaluated; each is about a route or another entity of its own.
+const MAX_WARNINGS: usize = 20;
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} {}", self.request.method, self.request.url)?;
@@ -23,7 +26,9 @@ impl fmt::Display for Explanation {
         }
         self.routes(f)?;
         self.consumers(f)?;
-        self.scopes(f)
+        self.scopes(f)?;
+        self.sources(f)?;
+        self.warnings(f)
     }
 }
 
@@ -122,6 +127,43 @@ impl Explanation {
         }
         for inactive in &self.configuration.inactive {
             writeln!(f, "  inactive: {inactive}")?;
+        }
+        Ok(())
+    }
+
+    fn sources(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "\nThey come from, of two with the same scope the first counting:"
+        )?;
+        for source in &self.configuration.sources {
+            let count = match source.configurations {
+                0 => "none".to_owned(),
+                some => some.to_string(),
+            };
+            write!(f, "  {:<12} {count}", source.source)?;
+            if !source.files.is_empty() {
+                write!(f, " in {}", source.files.join(", "))?;
+            }
+            if let Some(note) = &source.note {
+                write!(f, " ({note})")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+
+    fn warnings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.warnings.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\nOf the gateway's configuration is not evaluated:")?;
+        for warning in self.warnings.iter().take(MAX_WARNINGS) {
+            writeln!(f, "  {warning}")?;
+        }
+        let others = self.warnings.len().saturating_sub(MAX_WARNINGS);
+        if others > 0 {
+            writeln!(f, "  and {others} more (--json has all)")?;
         }
         Ok(())
     }

@@ -18,6 +18,9 @@ use crate::plugin::schema::{self, suggestion};
 /// The plugin's name.
 pub const NAME: &str = "runscope";
 
+/// What the environment's configuration gives as its origin.
+pub const ENVIRONMENT: &str = "environment";
+
 /// Fields of a plugin in Kong's form, old ones included.
 const PLUGIN_FIELDS: [&str; 18] = [
     "config",
@@ -78,7 +81,7 @@ pub fn read(
     }
     mistakes.extend(twice(&configs));
     // After the files, so one of the same scope there comes first (docs/plugin-api.md).
-    let mut report = Report::new("environment");
+    let mut report = Report::new(ENVIRONMENT);
     configs.extend(of_environment(environment, &mut report).map(|config| (config, String::new())));
     mistakes.extend(report.into_mistakes());
     if mistakes.is_empty() {
@@ -248,7 +251,7 @@ fn of_environment(values: EnvironmentValues<'_>, report: &mut Report) -> Option<
         .filter_map(|(field, _, value)| Some(((*field).to_owned(), Value::from((*value)?))));
     let config = Value::Object(set.collect::<Map<_, _>>());
     // Mistakes name the variable rather than the field that it stands for.
-    let mut own = Report::new("environment");
+    let mut own = Report::new(ENVIRONMENT);
     let settings = schema::settings(Some(&config), String::new(), &mut own);
     for mistake in own.into_mistakes() {
         let variable = given
@@ -258,7 +261,7 @@ fn of_environment(values: EnvironmentValues<'_>, report: &mut Report) -> Option<
     }
     let settings = settings?;
     Some(UnboundConfig {
-        origin: "environment".to_owned(),
+        origin: ENVIRONMENT.to_owned(),
         service: None,
         route: None,
         consumer: None,

@@ -234,6 +234,9 @@ fn report(route: &Route, entries: &[Entry], warnings: &mut Vec<SnapshotWarning>)
         );
         terms::warn(route, &what, warnings);
     }
+    if entries.iter().any(|entry| !entry.snis.is_empty()) {
+        terms::warn(route, terms::ASKS_SERVER_NAME, warnings);
+    }
     let paths = entries.iter().flat_map(|entry| &entry.paths);
     let mut in_paths = paths.filter_map(|path| match path {
         PathTerm::Regex { pattern, .. } => pattern.missing(),
