@@ -5,6 +5,8 @@
 //! exchange that the gateway would make of the request; the trace comes from the router's, the consumers' and the
 //! configurations' own accounts. Sans-IO.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::cli::exit::Exit;
@@ -12,7 +14,7 @@ use crate::correlate::JoinedExchange;
 use crate::gateway::consumer::chain::{Judgement, Outcome};
 use crate::gateway::credentials::authenticator::Finding;
 use crate::gateway::entities::{Consumer, Route};
-use crate::gateway::router::{Refusal, RouterFlavor};
+use crate::gateway::router::{Found, Refusal, RouterFlavor};
 use crate::gateway::snapshot::{ConsumerMatch, KnownBy, Resolution, RouteMatch, UnknownRoute};
 use crate::pipeline::Bound;
 use crate::plugin::Decision;
@@ -40,6 +42,9 @@ pub struct Explanation {
     /// The route's service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<Named>,
+    /// What the Service gets, where the request is passed on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<UpstreamAnswer>,
     /// The consumer.
     pub consumer: ConsumerAnswer,
     /// The `runscope` configuration.
@@ -87,6 +92,22 @@ pub struct RouteAnswer {
     pub considered: Vec<Candidate>,
     /// How many others there are.
     pub others: usize,
+}
+
+/// What the Service gets of a request, as far as no plugin changes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UpstreamAnswer {
+    /// The path, normalised, and the query as it was.
+    pub target: String,
+    /// `Host`; another where the Service's host is an Upstream of Kong's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// `X-Forwarded-Prefix`: what was taken off the path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// What the groups of the route's regular expression took, by number and by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub captures: BTreeMap<String, String>,
 }
 
 /// Who, and how that was found.
@@ -188,6 +209,7 @@ pub fn explain(bound: &Bound, account: Account, ask: &Ask) -> Result<Explanation
             id: service.id.to_string(),
             name: service.name.as_deref().map(str::to_owned),
         }),
+        upstream: upstream_answer(bound, &foreseen, &resolution),
         consumer: consumer_answer(&foreseen, &resolution),
         configuration: configuration_answer(bound, account.sources, &resolution, &decision),
         warnings: account.warnings,
@@ -200,6 +222,8 @@ struct Foreseen {
     judgement: Option<Judgement>,
     refusal: Option<Refusal>,
     is_given: bool,
+    /// Whether the gateway sends it on, rather than answering by itself.
+    is_passed_on: bool,
 }
 
 impl Foreseen {
@@ -209,6 +233,7 @@ impl Foreseen {
             judgement: None,
             refusal: None,
             is_given: given.is_some(),
+            is_passed_on: false,
         };
         let unanswered = bound.snapshot.resolve(&foreseen.joined);
         let route = match unanswered.route {
@@ -235,6 +260,7 @@ impl Foreseen {
             (None, None, Outcome::Refused(_)) => Some(401),
             (None, None, Outcome::Consumer(..) | Outcome::Nobody | Outcome::Unclear) => None,
         };
+        foreseen.is_passed_on = status.is_none();
         foreseen.joined.client.response = Some(status.map_or_else(ask::proxied, ask::answered));
         foreseen.judgement = Some(judgement);
         foreseen
@@ -277,6 +303,27 @@ fn route_answer(bound: &Bound, foreseen: &Foreseen, resolution: &Resolution) -> 
         considered,
         others,
     }
+}
+
+fn upstream_answer(bound: &Bound, foreseen: &Foreseen, resolution: &Resolution) -> Option<UpstreamAnswer> {
+    if !foreseen.is_passed_on {
+        return None;
+    }
+    let router = bound.snapshot.router();
+    let facts = bound.snapshot.facts(&foreseen.joined.client)?;
+    let Found::Route(matched) = router.find(&facts) else {
+        return None;
+    };
+    let passed = router.passed_on(&matched, resolution.service.as_deref(), facts.host);
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let query = facts.target.iter().position(|byte| *byte == b'?');
+    let query = query.and_then(|at| facts.target.get(at..)).unwrap_or_default();
+    Some(UpstreamAnswer {
+        target: text([&*passed.path, query].concat()),
+        host: passed.host.map(text),
+        prefix: passed.prefix.map(text),
+        captures: passed.captures.into_iter().collect(),
+    })
 }
 
 fn named(route: &Route) -> Named {

@@ -117,6 +117,86 @@ fn what_is_said_of_requests_to_the_recorded_gateway() {
 }
 
 #[test]
+fn a_refusal_is_said_with_its_route_and_what_is_passed_on_where_there_is_none() {
+    let text = "
+_format_version: '3.0'
+services:
+- name: s
+  url: http://up.test:81/base
+  routes:
+  - {name: tls, paths: [/tls], protocols: [https]}
+  - {name: moved, paths: [/moved], protocols: [https], https_redirect_status_code: 308}
+  - {name: grpc, paths: [/grpc], protocols: [grpc]}
+  - {name: grpcs, paths: [/gs], protocols: [grpcs]}
+  - {name: users, paths: ['~/users/(?<id>[0-9]+)'], preserve_host: true}
+";
+    let alone = "plugins: [{name: runscope, service: s, config: {access_token: t, bucket_key: b}}]";
+    let bound = bound(text, alone, RouterFlavor::TraditionalCompatible);
+    let grpc = ["Content-Type: application/grpc".to_owned()];
+    for (case, words, route, expected) in [
+        (
+            "https only",
+            words("GET", "/tls", &[]),
+            "tls",
+            Err("426: the route serves https only"),
+        ),
+        (
+            "a redirect",
+            words("GET", "/moved", &[]),
+            "moved",
+            Err("308: the route serves https only"),
+        ),
+        (
+            "by TLS",
+            words("GET", "https://h/tls", &[]),
+            "tls",
+            Ok("/base, Host: up.test:81, X-Forwarded-Prefix: /tls"),
+        ),
+        (
+            "no gRPC",
+            words("GET", "/grpc", &[]),
+            "grpc",
+            Err("415: the route serves gRPC, and this is not (Content-Type)"),
+        ),
+        (
+            "by HTTP/1.1",
+            words("POST", "/grpc", &grpc),
+            "grpc",
+            Err("426: gRPC needs HTTP/2"),
+        ),
+        (
+            "plain gRPC",
+            words("POST", "grpc://h/gs", &[]),
+            "grpcs",
+            Err("200 with grpc-status 1: the route serves grpcs only"),
+        ),
+        (
+            "groups, a query, the client's own host",
+            words("GET", "http://h:8000/users/7/x?a=%20", &[]),
+            "users",
+            Ok("/base/x?a=%20, Host: h:8000, X-Forwarded-Prefix: /users/7 (captures 1=7, id=7)"),
+        ),
+    ] {
+        let explanation = explained(&bound, words);
+        let named = explanation
+            .route
+            .route
+            .as_ref()
+            .and_then(|route| route.name.as_deref());
+        assert_eq!(named, Some(route), "{case}");
+        let text = explanation.to_string();
+        let (line, answer) = match expected {
+            Ok(passed) => (format!("\n  passed on as   {passed}\n"), "applies"),
+            // No plugin of the route runs.
+            Err(why) => (format!("\n  the gateway answers by itself: {why}\n"), "none"),
+        };
+        assert!(text.contains(&line), "{case}: {line:?} in\n{text}");
+        assert_eq!(explanation.configuration.answer, answer, "{case}");
+        assert_eq!(explanation.upstream.is_some(), expected.is_ok(), "{case}");
+    }
+}
+
+#[test]
 fn what_is_not_evaluated_and_a_store_that_is_not_for_us_are_said() {
     let text = "{_format_version: '3.0', services: [{name: s, routes: [{name: r, paths: [/r]}, {name: tls, snis: [a.test]}]}]}";
     let entities = declarative::read(&[SourceFile {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Explanation, Named};
+use super::{Explanation, Named, UpstreamAnswer};
 use crate::gateway::snapshot::KnownBy;
 use crate::plugin::trace::Found;
 
@@ -19,6 +19,9 @@ impl fmt::Display for Explanation {
             "  service        {}",
             self.service.as_ref().map_or_else(|| "none".to_owned(), title)
         )?;
+        if let Some(upstream) = &self.upstream {
+            writeln!(f, "  passed on as   {}", upstream_line(upstream))?;
+        }
         writeln!(f, "  consumer       {}", self.consumer_line())?;
         writeln!(f, "  configuration  {}", self.configuration_line())?;
         if let Some(refusal) = &self.route.refusal {
@@ -167,6 +170,21 @@ impl Explanation {
         }
         Ok(())
     }
+}
+
+fn upstream_line(upstream: &UpstreamAnswer) -> String {
+    let mut line = upstream.target.clone();
+    for (name, value) in [("Host", &upstream.host), ("X-Forwarded-Prefix", &upstream.prefix)] {
+        if let Some(value) = value {
+            line.push_str(&format!(", {name}: {value}"));
+        }
+    }
+    if !upstream.captures.is_empty() {
+        let captures = upstream.captures.iter();
+        let captures: Vec<_> = captures.map(|(name, text)| format!("{name}={text}")).collect();
+        line.push_str(&format!(" (captures {})", captures.join(", ")));
+    }
+    line
 }
 
 fn title(named: &Named) -> String {

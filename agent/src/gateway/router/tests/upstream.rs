@@ -2,7 +2,7 @@
 
 use super::{gateway, routes, with_facts};
 use crate::gateway::entities::{Service, Upstream};
-use crate::gateway::router::{Approach, Found, Refusal, Router, RouterProfile, refusal};
+use crate::gateway::router::{Approach, Found, PassedOn, Refusal, Router, RouterProfile, refusal};
 
 fn path_on(profile: &RouterProfile, list: &str, base: &str, request: &str) -> String {
     let (router, _) = Router::build(&routes(list), profile);
@@ -16,7 +16,7 @@ fn path_on(profile: &RouterProfile, list: &str, base: &str, request: &str) -> St
     with_facts(&format!("GET http://z.test{request}"), |facts| {
         match router.find(facts) {
             Found::Route(matched) => {
-                String::from_utf8(router.upstream_path(&matched, Some(&service))).expect("text")
+                String::from_utf8(router.passed_on(&matched, Some(&service), None).path).expect("text")
             }
             other @ (Found::Nothing | Found::Unknown(_)) => panic!("{list}: {request}: {other:?}"),
         }
@@ -165,6 +165,180 @@ fn the_prefix_is_what_the_header_says() {
     }
 }
 
+/// What the gateway would send on of `request` (a method and a URL, `Host` within it) by the routes of `list`.
+fn passed_on(profile: &RouterProfile, list: &str, upstream: &Upstream, request: &str) -> PassedOn {
+    let (router, _) = Router::build(&routes(list), profile);
+    let service = Service {
+        upstream: upstream.clone(),
+        ..Service::default()
+    };
+    with_facts(request, |facts| match router.find(facts) {
+        Found::Route(matched) => router.passed_on(&matched, Some(&service), facts.host),
+        other @ (Found::Nothing | Found::Unknown(_)) => panic!("{list}: {request}: {other:?}"),
+    })
+}
+
+const FLAVORS: [&str; 3] = ["traditional", "traditional_compatible", "expressions"];
+
+/// "exec: uri_captures" of Kong's own router tests, in every flavour.
+#[test]
+fn groups_of_a_regular_expression() {
+    const PROFILE: &str = r"~/users/(?<user_id>[0-9]+)/profile/?(?<scope>[a-z]*)";
+    for (case, path, request, expected) in [
+        (
+            "by number and by name",
+            PROFILE,
+            "/users/1984/profile/email",
+            &[
+                ("1", "1984"),
+                ("user_id", "1984"),
+                ("2", "email"),
+                ("scope", "email"),
+            ][..],
+        ),
+        (
+            "one that took nothing",
+            PROFILE,
+            "/users/1984/profile",
+            &[("1", "1984"), ("user_id", "1984"), ("2", ""), ("scope", "")],
+        ),
+        (
+            "an optional group that took part",
+            "~/(users/)?1984/(?<subpath>profile)$",
+            "/users/1984/profile",
+            &[("1", "users/"), ("2", "profile"), ("subpath", "profile")],
+        ),
+        (
+            "an optional group that took no part",
+            "~/(users/)?1984/(?<subpath>profile)$",
+            "/1984/profile",
+            &[("2", "profile"), ("subpath", "profile")],
+        ),
+        (
+            "of the normalised path",
+            "~/users/(?<id>[a-z]+)/x",
+            "/a/../users//%61bc/x",
+            &[("1", "abc"), ("id", "abc")],
+        ),
+        ("none of a prefix", "/users", "/users/1984", &[]),
+        ("none without groups", "~/users/[0-9]+", "/users/1984", &[]),
+        (
+            "of the second path",
+            "~/nobody/(.+)', '~/users/([0-9]+)$",
+            "/users/1984",
+            &[("1", "1984")],
+        ),
+    ] {
+        for flavor in FLAVORS {
+            let list = format!("{{name: r, paths: ['{path}']}}");
+            let request = format!("GET http://z.test{request}");
+            let got = passed_on(&gateway("3.9.1", flavor), &list, &Upstream::default(), &request);
+            let got: Vec<_> = got
+                .captures
+                .iter()
+                .map(|(name, text)| (&**name, &**text))
+                .collect();
+            assert_eq!(got, expected, "{flavor}: {case}");
+        }
+    }
+    let old = passed_on(
+        &gateway("2.8.1", "traditional"),
+        "{name: r, paths: ['~/users/(?<id>[0-9]+)']}",
+        &Upstream::default(),
+        "GET http://z.test/users/7/x",
+    );
+    assert_eq!(old.captures[1], ("id".to_owned(), "7".to_owned()));
+    assert_eq!(old.prefix.as_deref(), Some(&b"/users/7"[..]));
+}
+
+/// "exec: preserve_host" of Kong's own router tests, in every flavour.
+#[test]
+fn the_host_towards_the_service() {
+    let upstream = |protocol: &str, port| Upstream {
+        protocol: Some(protocol.to_owned()),
+        host: Some("s.test".to_owned()),
+        port,
+        path: None,
+    };
+    let (plain, tls) = (upstream("http", Some(8080)), upstream("https", Some(443)));
+    for (case, list, upstream, request, expected) in [
+        (
+            "on",
+            "preserve_host: true",
+            &plain,
+            "GET http://z.test/x",
+            Some("z.test"),
+        ),
+        (
+            "on, with the client's port",
+            "preserve_host: true",
+            &plain,
+            "GET http://z.test:123/x",
+            Some("z.test:123"),
+        ),
+        (
+            "on, for gRPC",
+            "preserve_host: true, protocols: [grpc]",
+            &plain,
+            "GET http://z.test:123/x",
+            Some("z.test:123"),
+        ),
+        (
+            "off",
+            "preserve_host: false",
+            &plain,
+            "GET http://z.test:123/x",
+            Some("s.test:8080"),
+        ),
+        (
+            "off by default",
+            "regex_priority: 0",
+            &plain,
+            "GET http://z.test/x",
+            Some("s.test:8080"),
+        ),
+        (
+            "off, the scheme's own port",
+            "preserve_host: false",
+            &tls,
+            "GET http://z.test/x",
+            Some("s.test"),
+        ),
+        (
+            "off, for gRPC",
+            "protocols: [grpc]",
+            &upstream("grpc", Some(9000)),
+            "GET http://z.test/x",
+            Some("s.test:9000"),
+        ),
+        (
+            "off, another scheme's port",
+            "preserve_host: false",
+            &upstream("http", Some(443)),
+            "GET http://z.test/x",
+            Some("s.test:443"),
+        ),
+        (
+            "off, no Service",
+            "preserve_host: false",
+            &Upstream::default(),
+            "GET http://z.test/x",
+            None,
+        ),
+    ] {
+        for flavor in FLAVORS {
+            let profile = gateway("3.9.1", flavor);
+            let list = format!("{{name: r, paths: [/], {list}}}");
+            // Twice, since what Kong answers from its cache is the same.
+            for _ in 0..2 {
+                let got = passed_on(&profile, &list, upstream, request).host;
+                let got = got.as_deref().map(String::from_utf8_lossy);
+                assert_eq!(got.as_deref(), expected, "{flavor}: {case}");
+            }
+        }
+    }
+}
+
 #[test]
 fn refusals() {
     let (plain, tls) = (false, true);
@@ -205,6 +379,50 @@ fn refusals() {
             Some(Refusal::GrpcNeedsTls),
         ),
         ("protocols: [grpcs]", tls, true, grpc, None),
+        ("protocols: [grpcs]", tls, false, grpc, Some(Refusal::NeedsHttp2)),
+        ("protocols: [grpc]", plain, true, None, Some(Refusal::NotGrpc)),
+        (
+            "protocols: [grpc]",
+            plain,
+            true,
+            Some("application/json"),
+            Some(Refusal::NotGrpc),
+        ),
+        (
+            "protocols: [grpc]",
+            plain,
+            true,
+            Some("application/grpc-web"),
+            None,
+        ),
+        (
+            "protocols: [http, grpc]",
+            plain,
+            false,
+            None,
+            Some(Refusal::NotGrpc),
+        ),
+        (
+            "protocols: [https], https_redirect_status_code: 302",
+            plain,
+            true,
+            None,
+            needs_tls(302),
+        ),
+        (
+            "protocols: [https], https_redirect_status_code: 307",
+            plain,
+            false,
+            None,
+            needs_tls(307),
+        ),
+        (
+            "protocols: [https], https_redirect_status_code: 308",
+            plain,
+            false,
+            None,
+            needs_tls(308),
+        ),
     ] {
         let route = &routes(&format!("{{name: r, paths: [/], {list}}}"))[0];
         let approach = Approach {

@@ -194,7 +194,7 @@ fn order(route: &Route, hosts: &[host::Term], headers: usize, paths: &[&str], er
     }
 }
 
-fn path_term(path: &str, era: Era) -> PathTerm {
+pub(super) fn path_term(path: &str, era: Era) -> PathTerm {
     let normalises = (Era::V2_4..Era::V3_0).contains(&era);
     match path.strip_prefix('~') {
         Some(regex) => {
