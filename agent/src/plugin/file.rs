@@ -22,7 +22,9 @@ pub const NAME: &str = "runscope";
 pub const ENVIRONMENT: &str = "environment";
 
 /// Fields of a plugin in Kong's form, old ones included.
-const PLUGIN_FIELDS: [&str; 18] = [
+const PLUGIN_FIELDS: [&str; 20] = [
+    "api",
+    "api_id",
     "config",
     "consumer",
     "consumer_group",
@@ -190,11 +192,7 @@ fn config(fields: &Fields<'_>, parents: &Parents, report: &mut Report) -> Option
         .keys()
         .filter(|name| !PLUGIN_FIELDS.contains(&name.as_str()))
     {
-        let text = if name.starts_with("api") {
-            "APIs are gone since Kong 1.0; name a `service` or a `route`".to_owned()
-        } else {
-            format!("is an unknown field{}", suggestion(name, &PLUGIN_FIELDS))
-        };
+        let text = format!("is an unknown field{}", suggestion(name, &PLUGIN_FIELDS));
         report.wrong(&fields.path_of(name), text);
     }
     if fields.get("consumer_group").is_some() {
@@ -220,12 +218,17 @@ fn config(fields: &Fields<'_>, parents: &Parents, report: &mut Report) -> Option
     let service = parent("service", parents.service.as_ref());
     let route = parent("route", parents.route.as_ref());
     let consumer = parent("consumer", parents.consumer.as_ref());
+    // Of 0.13: a route that is its own service.
+    let api = parent("api", None);
+    if api.is_some() && (service.is_some() || route.is_some()) {
+        report.wrong(&fields.path_of("api"), "cannot stand beside a route or a service");
+    }
     let enabled = fields.boolean("enabled", report).unwrap_or(true);
     let settings = schema::settings(fields.get("config"), fields.path_of("config"), report)?;
     Some(UnboundConfig {
         origin: format!("{}: {}", report.origin(), fields.path),
         service,
-        route,
+        route: route.or(api),
         consumer,
         enabled,
         log_body: settings.log_body,
