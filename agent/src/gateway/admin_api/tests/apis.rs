@@ -157,7 +157,7 @@ async fn a_configuration_of_an_api_is_in_force_for_its_exchanges_and_by_the_orde
     let by_id = stored(&format!("api: {API}, "));
     assert_eq!(PluginSet::bind(&by_id, &snapshot).inactive(), []);
     let both = source(
-        "plugins: [{name: runscope, api_id: x, route_id: y, config: {access_token: t, bucket_key: b}}]",
+        "plugins: [{name: runscope, api_id: one, route_id: two, config: {access_token: t, bucket_key: b}}]",
     );
     let mistakes = file::read(&[both], EnvironmentValues::default()).expect_err("both");
     let expected = "f.yml: plugins[0].api: cannot stand beside a route or a service";
