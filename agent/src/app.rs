@@ -91,8 +91,8 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let live = Arc::new(Live::new(
         &store.view().plugins,
         setup.plugins.clone(),
-        setup::from_gateway(&config),
-        setup::ports(&config),
+        setup::plugins::from_gateway(&config),
+        setup::gateway::ports(&config),
     ));
     let history = Arc::clone(live.history());
     let gateway = Arc::new(ArcSwap::from_pointee(GatewayState::empty()));
@@ -146,8 +146,8 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         let live = Arc::clone(&live);
         tokio::spawn(source::refresh(
             source,
-            setup::pace(&config),
-            setup::ports(&config),
+            setup::gateway::pace(&config),
+            setup::gateway::ports(&config),
             Arc::clone(&gateway),
             move |state| live.gateway_changed(state),
             refreshing.clone(),

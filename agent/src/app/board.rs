@@ -277,3 +277,6 @@ fn delivery(ship: &ShipStats) -> Delivery {
         last_error: newest.map(|error| format!("{}: {}", error.reason, error.detail)),
     }
 }
+
+#[cfg(test)]
+mod tests;
