@@ -209,7 +209,8 @@ impl Controller {
         match self.setback {
             Some(setback) if setback.from == self.at => {
                 let base = base.max(self.tuning.soon);
-                base.saturating_mul(2_u32.saturating_pow(setback.times)).min(LONGEST)
+                base.saturating_mul(2_u32.saturating_pow(setback.times))
+                    .min(LONGEST)
             }
             Some(_) | None => base,
         }

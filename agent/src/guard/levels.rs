@@ -82,6 +82,16 @@ impl Levels {
         hasher.finish()
     }
 
+    /// What the exchange is left out for under `shed`, if it is. Costs nothing while none is.
+    #[must_use]
+    pub fn leaves_out(&self, joined: &JoinedExchange, shed: Shed) -> Option<Resource> {
+        if shed.rate().leaves_out() {
+            shed.leaves_out(self.hash(joined))
+        } else {
+            None
+        }
+    }
+
     /// A message goes without so many bytes of its bodies.
     pub fn cut_bodies(&self, resource: Resource, bytes: u64) {
         self.body_bytes(resource).fetch_add(bytes, Ordering::Relaxed);

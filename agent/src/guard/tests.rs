@@ -98,7 +98,11 @@ fn each_load_finds_its_step() {
         let mut simulation = Simulation::new();
         simulation.run_cpu(60, |index| cores(index, bodies, shipping, reading));
         let standing = simulation.guard.standing(Resource::Cpu);
-        assert_eq!((standing.step, standing.is_exhausted), (expected, is_exhausted), "{what}");
+        assert_eq!(
+            (standing.step, standing.is_exhausted),
+            (expected, is_exhausted),
+            "{what}"
+        );
         simulation.run_cpu(240, |index| cores(index, bodies, shipping, reading));
         let over = simulation.over_seconds;
         assert!(is_exhausted || over < 40.0, "{what}: {over} s over the limit");
@@ -111,7 +115,11 @@ fn each_load_finds_its_step() {
 fn eight_times_too_much_is_met_within_eleven_seconds() {
     let mut simulation = Simulation::new();
     simulation.run_cpu(11, |index| cores(index, 0.5, 4.0, 0.02));
-    let changes: Vec<_> = simulation.changes.iter().map(|(at, taken)| (*at, taken.change.to)).collect();
+    let changes: Vec<_> = simulation
+        .changes
+        .iter()
+        .map(|(at, taken)| (*at, taken.change.to))
+        .collect();
     assert_eq!(
         changes,
         [
@@ -127,7 +135,10 @@ fn eight_times_too_much_is_met_within_eleven_seconds() {
 #[test]
 fn a_busy_moment_is_none() {
     let mut simulation = Simulation::new();
-    simulation.run_cpu(20, |_| 0.05).run_cpu(1, |_| 0.9).run_cpu(20, |_| 0.05);
+    simulation
+        .run_cpu(20, |_| 0.05)
+        .run_cpu(1, |_| 0.9)
+        .run_cpu(20, |_| 0.05);
     assert_eq!(simulation.changes, []);
 }
 
@@ -152,7 +163,12 @@ fn a_step_down_that_does_not_last_is_tried_again_later_each_time() {
     // Another load: what was learnt of the old one does not count.
     let before = simulation.changes.len();
     simulation.run_cpu(60, |_| 0.01);
-    assert_eq!(simulation.index(Resource::Cpu), 0, "{:?}", &simulation.changes[before..]);
+    assert_eq!(
+        simulation.index(Resource::Cpu),
+        0,
+        "{:?}",
+        &simulation.changes[before..]
+    );
 }
 
 #[test]
@@ -170,9 +186,18 @@ fn memory_is_met_before_its_limit_and_given_back_below() {
         (0.01, held)
     });
     assert!(most < 100 * MIB, "{} MiB", most / MIB);
-    let steps: Vec<Step> = simulation.changes.iter().map(|(_, taken)| taken.change.to).collect();
+    let steps: Vec<Step> = simulation
+        .changes
+        .iter()
+        .map(|(_, taken)| taken.change.to)
+        .collect();
     assert_eq!(steps[..2], [Step::NoBodies, Step::HalfQueue]);
-    assert!(simulation.changes.iter().all(|(_, taken)| taken.resource == Resource::Memory));
+    assert!(
+        simulation
+            .changes
+            .iter()
+            .all(|(_, taken)| taken.resource == Resource::Memory)
+    );
     simulation.run(60, |_, _| (0.01, 40 * MIB));
     assert_eq!(simulation.index(Resource::Memory), 0);
     assert!(!simulation.guard.wants_memory_back());
@@ -180,15 +205,19 @@ fn memory_is_met_before_its_limit_and_given_back_below() {
 
 /// How much of the load is left at each step: never more than at the one before.
 fn plants() -> impl Strategy<Value = Vec<f64>> {
-    (0.01_f64..40.0, proptest::collection::vec(0.2_f64..1.0, CPU.len() - 1)).prop_map(|(first, factors)| {
-        let mut cost = first * 0.5;
-        let mut costs = vec![cost];
-        for factor in factors {
-            cost *= factor;
-            costs.push(cost);
-        }
-        costs
-    })
+    (
+        0.01_f64..40.0,
+        proptest::collection::vec(0.2_f64..1.0, CPU.len() - 1),
+    )
+        .prop_map(|(first, factors)| {
+            let mut cost = first * 0.5;
+            let mut costs = vec![cost];
+            for factor in factors {
+                cost *= factor;
+                costs.push(cost);
+            }
+            costs
+        })
 }
 
 proptest! {
@@ -228,21 +257,60 @@ proptest! {
 #[test]
 fn the_stronger_of_the_two_decides_and_names_itself() {
     let everything = Shed::default();
-    assert_eq!((everything.body_bytes(), everything.cuts_bodies_for()), (usize::MAX, None));
+    assert_eq!(
+        (everything.body_bytes(), everything.cuts_bodies_for()),
+        (usize::MAX, None)
+    );
     assert_eq!(everything.leaves_out(u64::MAX), None);
     for (cpu, memory, body_bytes, cut_for, lowest, highest) in [
-        (Step::Bodies8KiB, Step::Everything, 8 << 10, Some(Resource::Cpu), None, None),
-        (Step::Bodies64KiB, Step::NoBodies, 0, Some(Resource::Memory), None, None),
-        (Step::OneIn2, Step::NoBodies, 0, Some(Resource::Cpu), None, Some(Resource::Cpu)),
-        (Step::NoBodies, Step::OneIn4, 0, Some(Resource::Cpu), None, Some(Resource::Memory)),
+        (
+            Step::Bodies8KiB,
+            Step::Everything,
+            8 << 10,
+            Some(Resource::Cpu),
+            None,
+            None,
+        ),
+        (
+            Step::Bodies64KiB,
+            Step::NoBodies,
+            0,
+            Some(Resource::Memory),
+            None,
+            None,
+        ),
+        (
+            Step::OneIn2,
+            Step::NoBodies,
+            0,
+            Some(Resource::Cpu),
+            None,
+            Some(Resource::Cpu),
+        ),
+        (
+            Step::NoBodies,
+            Step::OneIn4,
+            0,
+            Some(Resource::Cpu),
+            None,
+            Some(Resource::Memory),
+        ),
     ] {
         let levels = Levels::default();
         levels.set(Resource::Cpu, cpu);
         levels.set(Resource::Memory, memory);
         let shed = levels.now();
         assert_eq!(shed, Shed { cpu, memory });
-        assert_eq!((shed.body_bytes(), shed.cuts_bodies_for()), (body_bytes, cut_for), "{shed:?}");
-        assert_eq!((shed.leaves_out(0), shed.leaves_out(u64::MAX)), (lowest, highest), "{shed:?}");
+        assert_eq!(
+            (shed.body_bytes(), shed.cuts_bodies_for()),
+            (body_bytes, cut_for),
+            "{shed:?}"
+        );
+        assert_eq!(
+            (shed.leaves_out(0), shed.leaves_out(u64::MAX)),
+            (lowest, highest),
+            "{shed:?}"
+        );
     }
 }
 
