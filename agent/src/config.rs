@@ -385,6 +385,7 @@ pub fn apply_environment(config: &mut Config, lookup: &dyn Fn(&str) -> Option<St
     if let Some(token) = set("KONGTAP_LISTEN_TOKEN") {
         config.admin.token = Some(Secret::new(&token));
     }
+    limits::apply_environment(&mut config.limits, &set);
     if let Some(path) = set("KONGTAP_STORE") {
         config.plugins.store = Some(PathBuf::from(path));
     }

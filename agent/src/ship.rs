@@ -11,6 +11,7 @@ mod account;
 mod attempt;
 mod clients;
 mod faults;
+mod pressure;
 pub mod probe;
 mod queue;
 #[cfg(test)]

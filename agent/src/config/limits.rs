@@ -137,6 +137,16 @@ impl Default for LimitsConfig {
     }
 }
 
+/// What a container is given, its agent can be given too.
+pub(super) fn apply_environment(limits: &mut LimitsConfig, set: &dyn Fn(&str) -> Option<String>) {
+    if let Some(cores) = set("KONGTAP_CPU_LIMIT") {
+        limits.cpu = Cores::of(cores.trim().parse().unwrap_or(f64::NAN));
+    }
+    if let Some(bytes) = set("KONGTAP_MEMORY_LIMIT") {
+        limits.memory_bytes = bytes.trim().parse().unwrap_or(0);
+    }
+}
+
 /// What the types cannot say.
 pub(super) fn check(limits: &LimitsConfig) -> Vec<ConfigError> {
     let mut errors = Vec::new();
@@ -197,7 +207,7 @@ const LEAST_MEMORY_BYTES: u64 = 64 << 20;
 mod tests {
     use std::path::Path;
 
-    use crate::config::{Cores, check, from_toml};
+    use crate::config::{Cores, apply_environment, check, from_toml};
 
     fn complaints(text: &str) -> Vec<String> {
         let config = from_toml(Path::new("f"), &format!("[limits]\n{text}")).unwrap();
@@ -216,6 +226,31 @@ mod tests {
         }
         assert!(from_toml(Path::new("f"), "[limits]\ncpu = \"one\"").is_err());
         assert_eq!(Cores::ONE, Cores::of(1.0));
+    }
+
+    #[test]
+    fn the_environment_wins_and_what_is_no_number_is_refused() {
+        let places = |cpu: &str, memory: &str| -> Vec<String> {
+            let mut config = from_toml(Path::new("f"), "[limits]\ncpu = 0.5").unwrap();
+            apply_environment(&mut config, &|name| match name {
+                "KONGTAP_CPU_LIMIT" => Some(cpu.to_owned()),
+                "KONGTAP_MEMORY_LIMIT" => Some(memory.to_owned()),
+                _ => None,
+            });
+            let mut places: Vec<String> = check(&config).into_iter().map(|error| error.place).collect();
+            places.push(format!(
+                "{} {}",
+                config.limits.cpu.as_f64(),
+                config.limits.memory_bytes
+            ));
+            places
+        };
+        assert_eq!(places("2", "104857600"), ["2 104857600"]);
+        assert_eq!(places("", ""), ["0.5 536870912"]);
+        assert_eq!(
+            places("two", "100Mi"),
+            ["limits.cpu", "limits.memory_bytes", "0 0"]
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::message::Message;
 use crate::plugin::Destination;
 use crate::ship::ShipLimits;
 use crate::ship::account::{Account, Ticket};
+use crate::ship::pressure::Pressure;
 use crate::telemetry::ledger::DropReason;
 
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(super) struct Queue {
     lanes: Mutex<Lanes>,
     /// Told when a lane has messages and room for one more sender.
     work: Notify,
+    pressure: Pressure,
 }
 
 #[derive(Debug)]
@@ -47,11 +49,16 @@ impl Queue {
                 by_destination: HashMap::new(),
             }),
             work: Notify::new(),
+            pressure: Pressure::default(),
         }
     }
 
     pub(super) fn account(&self) -> &Arc<Account> {
         &self.account
+    }
+
+    pub(super) const fn pressure(&self) -> &Pressure {
+        &self.pressure
     }
 
     pub(super) fn offer(&self, message: Message) {
@@ -82,7 +89,8 @@ impl Queue {
     /// Makes room for `message` at the cost of the longest lane, as long as that stays longer than the message's own.
     fn make_room(&self, lanes: &mut Lanes, message: &Message) -> Result<(), DropReason> {
         let bytes = message.json().len();
-        if bytes > self.limits.queue_bytes {
+        let queue_bytes = self.pressure.bound(self.limits.queue_bytes);
+        if bytes > queue_bytes {
             return Err(DropReason::QueueFullBytes);
         }
         loop {
@@ -90,7 +98,7 @@ impl Queue {
             let (reason, held, needed): (DropReason, fn(&Lane) -> usize, usize) =
                 if self.account.held_messages() >= self.limits.queue_messages {
                     (DropReason::QueueFullCount, |lane| lane.waiting.len(), 1)
-                } else if self.account.held_bytes().saturating_add(bytes) > self.limits.queue_bytes {
+                } else if self.account.held_bytes().saturating_add(bytes) > queue_bytes {
                     (DropReason::QueueFullBytes, |lane| lane.waiting_bytes, bytes)
                 } else {
                     return Ok(());
