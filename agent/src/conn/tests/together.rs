@@ -50,7 +50,7 @@ fn the_connections_that_hold_most_give_their_bodies_back() {
     for fd in 1..=9 {
         feed.data(fd, IN, vec![b'x'; 100 * KIB]).data(fd, OUT, OK);
     }
-    for fd in small.clone() {
+    for fd in small {
         feed.data(fd, IN, [b'x'; 512]).data(fd, OUT, OK);
     }
     let (mut whole, mut cut) = (0, 0);
