@@ -2,7 +2,7 @@
 
 #![expect(unused_crate_dependencies, reason = "they are the library's")]
 #![expect(clippy::tests_outside_test_module, reason = "an integration test")]
-#![expect(clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,15 +39,15 @@ struct Cpu {
 }
 
 fn cpu(status: &Status) -> Cpu {
-    let guard = &status.guard["cpu"];
+    let of = |name: &str| status.guard.pointer(&format!("/cpu/{name}")).unwrap();
     Cpu {
-        share: guard["share"].as_f64().unwrap(),
-        index: guard["index"].as_u64().unwrap(),
+        share: of("share").as_f64().unwrap(),
+        index: of("index").as_u64().unwrap(),
     }
 }
 
 /// Asks for the status until `is_so`.
-async fn until(kongtap: &Kongtap, what: &str, is_so: impl Fn(&Status) -> bool) -> Status {
+async fn until(kongtap: &Kongtap, what: &str, is_so: fn(&Status) -> bool) -> Status {
     let status = eventually(what, PATIENCE, async || {
         let status = kongtap.status().await.map_err(|error| format!("{error:#}"))?;
         if is_so(&status) {
