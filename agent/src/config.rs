@@ -478,7 +478,11 @@ mod tests {
             from_toml(Path::new("docs/configuration.md"), text).unwrap(),
             Config::default()
         );
-        let sources = [include_str!("config.rs"), include_str!("config/gateway.rs"), include_str!("config/limits.rs")];
+        let sources = [
+            include_str!("config.rs"),
+            include_str!("config/gateway.rs"),
+            include_str!("config/limits.rs"),
+        ];
         let keys = sources
             .iter()
             .flat_map(|source| source.lines().take_while(|line| !line.starts_with("impl ")))

@@ -7,9 +7,9 @@ mod connection;
 mod reorder;
 mod stats;
 mod stream;
-mod together;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::collections::BTreeSet;
 
@@ -18,9 +18,9 @@ use lru::LruCache;
 
 use self::connection::Connection;
 use self::reorder::Placed;
-use self::together::Together;
 pub use self::reorder::ReorderLimits;
 pub use self::stats::ConnStats;
+use self::together::Together;
 use crate::capture::event::{CaptureEvent, ConnOpen, DataChunk, KernelTime, Skip};
 use crate::http::exchange::Exchange;
 use crate::http::h1::limits::HttpLimits;

@@ -418,7 +418,10 @@ fn what_waits_is_bounded_by_its_bytes_and_the_oldest_of_the_most_leaves() {
     let left: Vec<u64> = out.iter().flat_map(serials).collect();
     assert_eq!(u64::try_from(left.len()).unwrap(), stats.evicted);
     let clients: Vec<u64> = left.iter().copied().filter(|serial| *serial < 1000).collect();
-    assert!(clients.is_sorted() && clients[0] == 0, "the oldest first: {clients:?}");
+    assert!(
+        clients.is_sorted() && clients[0] == 0,
+        "the oldest first: {clients:?}"
+    );
     let (clients, legs) = (clients.len(), left.len() - clients.len());
     assert!(clients > 0 && legs > 0, "{clients} clients, {legs} legs");
     correlator.flush(&mut out);
