@@ -235,6 +235,7 @@ pub fn pipeline_settings(config: &Config) -> Settings {
             connections: config.limits.connections,
             idle_ns: config.limits.idle_seconds.saturating_mul(1_000_000_000),
             bytes: config.limits.connection_bytes,
+            held_bytes: config.limits.held_bytes,
             reorder: ReorderLimits {
                 records: config.limits.reorder_records,
                 bytes: config.limits.reorder_bytes,
@@ -245,6 +246,7 @@ pub fn pipeline_settings(config: &Config) -> Settings {
         correlator: CorrelatorLimits {
             upstream_legs: config.limits.held_upstream_legs,
             waiting: config.limits.waiting_exchanges,
+            bytes: config.limits.waiting_bytes,
             grace_ns: config.limits.join_grace_ms.saturating_mul(1_000_000),
             ..CorrelatorLimits::default()
         },
