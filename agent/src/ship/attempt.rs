@@ -62,14 +62,15 @@ pub(super) async fn post(endpoint: &Endpoint, tickets: &[Ticket], answer_bytes: 
         return posted;
     }
     // Nothing of this list was taken: its messages are posted in smaller lists, or singly.
-    let form = posted.form;
+    let mut form = posted.form;
     let mut parts: Vec<&[Ticket]> = Vec::new();
     split(tickets, form, &mut parts);
     posted.fates.clear();
     while let Some(part) = parts.pop() {
         let mut of_part = once(endpoint, part, answer_bytes).await;
         if wants_parts(of_part.form) {
-            split(part, of_part.form, &mut parts);
+            form = of_part.form;
+            split(part, form, &mut parts);
             continue;
         }
         posted.fates.append(&mut of_part.fates);
@@ -98,7 +99,11 @@ const fn wants_parts(form: AnswerForm) -> bool {
 fn split<'a>(list: &'a [Ticket], form: AnswerForm, parts: &mut Vec<&'a [Ticket]>) {
     let most = match form {
         AnswerForm::ListTooLarge { messages } => messages.div_ceil(2),
-        AnswerForm::ListRefused | AnswerForm::List | AnswerForm::Other | AnswerForm::Unknown => 1,
+        AnswerForm::ListRefused
+        | AnswerForm::ListUnclear
+        | AnswerForm::List
+        | AnswerForm::Other
+        | AnswerForm::Unknown => 1,
     };
     parts.extend(list.chunks(most.max(1)).rev());
 }
@@ -117,7 +122,7 @@ async fn once(endpoint: &Endpoint, tickets: &[Ticket], answer_bytes: usize) -> P
         Ok(None) | Err(_) => Said::Nothing,
     };
     match said {
-        Said::Each(entries) if entries.len() == tickets.len() && counts_each(head.status, tickets.len()) => {
+        Said::Each(entries) if entries.len() == tickets.len() && counts_each(head.status, &entries) => {
             return of_entries(&entries, tickets, took);
         }
         Said::Each(_) | Said::Refused(_) | Said::Nothing => {}
@@ -151,7 +156,7 @@ async fn once(endpoint: &Endpoint, tickets: &[Ticket], answer_bytes: usize) -> P
     if tickets.len() > 1 {
         // It took something, but which of them?
         return Posted {
-            form: AnswerForm::Other,
+            form: AnswerForm::ListUnclear,
             ended: Ended::Answered { took },
             ..Posted::all(tickets, &Failure::unclear_list(took))
         };
@@ -164,11 +169,12 @@ async fn once(endpoint: &Endpoint, tickets: &[Ticket], answer_bytes: usize) -> P
     }
 }
 
-/// Whether the entries of an answer with this status say what became of each message. A list of which nothing was taken
-/// may be answered as an error and still have its entries.
-fn counts_each(status: StatusCode, messages: usize) -> bool {
-    let has_entries = status == StatusCode::BAD_REQUEST || status == StatusCode::UNPROCESSABLE_ENTITY;
-    status.is_success() || (has_entries && messages > 1)
+/// Whether the entries of an answer with this status say what became of each message. Where none was taken the answer may
+/// be an error and still have its entries.
+fn counts_each(status: StatusCode, entries: &[Entry]) -> bool {
+    let may_have_entries = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
+    let is_refused = |entry: &Entry| matches!(entry, Entry::Refused(_));
+    status.is_success() || (may_have_entries && entries.iter().all(is_refused))
 }
 
 fn of_entries(entries: &[Entry], tickets: &[Ticket], took: Duration) -> Posted {

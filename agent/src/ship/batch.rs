@@ -18,6 +18,8 @@ pub(crate) enum AnswerForm {
     Other,
     /// The endpoint does not take lists.
     ListRefused,
+    /// It took a list, and did not say what became of each message.
+    ListUnclear,
     /// A list of so many messages was too large.
     ListTooLarge {
         /// The messages of that list.
@@ -64,7 +66,7 @@ impl Batch {
                 return;
             }
             AnswerForm::Unknown => return,
-            AnswerForm::ListRefused => 1,
+            AnswerForm::ListRefused | AnswerForm::ListUnclear => 1,
             AnswerForm::ListTooLarge { messages } => (messages / 2).max(1),
         };
         let until = now + CAREFUL_FOR;
@@ -108,6 +110,7 @@ mod tests {
         check(AnswerForm::ListTooLarge { messages: 90 }, 40);
         check(AnswerForm::ListTooLarge { messages: 3 }, 1);
         check(AnswerForm::ListRefused, 1);
+        check(AnswerForm::ListUnclear, 1);
         check(AnswerForm::List, 1);
         check(AnswerForm::Other, 1);
         assert!(batch.is_worth_keeping(now) && !batch.is_worth_keeping(now + CAREFUL_FOR));

@@ -4,6 +4,7 @@
 //! `timeout`: an endpoint and a token (so that nobody's messages travel on another token's connection), `keepalive` and how the
 //! endpoint is reached. The last [`MAX_CLIENTS`] of both are kept.
 
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -305,6 +306,8 @@ impl Pool {
 fn intercept(choice: &ProxyChoice, target: &Uri) -> Result<Option<Intercept>, ClientError> {
     let matcher = match choice {
         ProxyChoice::Direct => return Ok(None),
+        // What is on this host is not reached by a proxy that was set for everybody.
+        ProxyChoice::Environment if is_this_host(target) => return Ok(None),
         ProxyChoice::Environment => Matcher::from_env(),
         ProxyChoice::Url(url) => Matcher::builder().all(url.expose()).build(),
     };
@@ -316,6 +319,12 @@ fn intercept(choice: &ProxyChoice, target: &Uri) -> Result<Option<Intercept>, Cl
         return Err(ClientError::Proxy);
     }
     Ok(found)
+}
+
+fn is_this_host(target: &Uri) -> bool {
+    let host = target.host().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// A configuration's milliseconds, up to a day.

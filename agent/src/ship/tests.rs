@@ -1,6 +1,12 @@
 //! Shipping to endpoints that misbehave: whatever happens, the ledger balances.
 
+mod answers;
+mod batch;
 mod endpoint;
+mod list_endpoint;
+mod proxy;
+mod send;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -278,16 +278,6 @@ impl Write for Wire {
     }
 }
 
-/// A wire on a stream that is connected already.
-#[cfg(test)]
-pub(super) fn plain(stream: TcpStream) -> Wire {
-    Wire {
-        stream: Stream::Plain(TokioIo::new(stream)),
-        is_forwarded: false,
-        state: State::Writing,
-    }
-}
-
 /// Whether `error` comes from a [`Gone`].
 pub(super) fn is_gone(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use hyper::Uri;
 
-use super::{Clients, MAX_CLIENTS, MAX_MS, duration, intercept};
+use super::{Clients, MAX_CLIENTS, MAX_MS, duration, intercept, is_this_host};
 use crate::clock;
 use crate::message::tests::config;
 use crate::plugin::Destination;
@@ -66,6 +66,17 @@ fn a_chosen_proxy_is_taken_with_its_credentials() {
     assert_eq!(proxy.uri().authority().unwrap().as_str(), "proxy.example:3128");
     assert_eq!(proxy.basic_auth().unwrap(), "Basic bWU6cGFzcyB3b3Jk");
     assert!(intercept(&ProxyChoice::Direct, &target).unwrap().is_none());
+}
+
+#[test]
+fn this_host_has_several_names() {
+    let check = |url: &str, expected| assert_eq!(is_this_host(&url.parse().unwrap()), expected, "{url}");
+    check("http://localhost:80/", true);
+    check("http://127.0.0.53:80/", true);
+    check("http://[::1]:80/", true);
+    check("http://localhost.example:80/", false);
+    check("http://192.0.2.1:80/", false);
+    check("http://[2001:db8::1]:80/", false);
 }
 
 #[test]
