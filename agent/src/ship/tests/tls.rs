@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Version;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType, date_time_ymd,
+};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -19,8 +21,9 @@ use crate::ship::clients::Clients;
 use crate::ship::tls::check_authorities;
 
 /// An authority.
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
@@ -82,7 +85,7 @@ async fn fate(destination: &Destination) -> ((u64, Vec<(&'static str, u64)>), St
 
 #[tokio::test]
 async fn a_certificate_must_be_of_an_authority_of_the_name_and_of_today() {
-    let (ours, other) = (authority(), authority());
+    let (ours, other) = (authority("ours"), authority("other"));
     let (ours_file, other_file) = (file(&ours.pem()), file(&other.pem()));
     let check = async |shows: Shows, ca: Option<&Path>, problem: Option<&str>| {
         let server = server(shows, &ours, &[]);
@@ -142,7 +145,7 @@ async fn a_file_of_authorities_that_cannot_be_used_is_told() {
 
 #[tokio::test]
 async fn authorities_are_read_again_when_their_file_changes() {
-    let (ours, other) = (authority(), authority());
+    let (ours, other) = (authority("ours"), authority("other"));
     let mut ca = file(&other.pem());
     let server = server(Shows::Good, &ours, &[]);
     let endpoint =
@@ -175,7 +178,7 @@ async fn authorities_are_read_again_when_their_file_changes() {
 
 #[tokio::test]
 async fn the_version_of_http_is_agreed_on_or_asked_for() {
-    let ours = authority();
+    let ours = authority("ours");
     let ca = file(&ours.pem());
     let check =
         async |versions: Option<&[&[u8]]>, speaks: Version, wanted: HttpVersion, got: Option<Version>| {
