@@ -23,6 +23,9 @@ use crate::telemetry::ledger::DropReason;
 /// Longest detail, bytes. Certificates have as many names as their owners like.
 const DETAIL_BYTES: usize = 300;
 
+/// What more seconds than a number holds are taken for.
+const ENDLESS_SECONDS: u64 = 0xffff_ffff;
+
 /// Whether a message may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Again {
@@ -223,7 +226,7 @@ pub(super) fn retry_after(value: &HeaderValue) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than fit are for ever.
-        return Some(Duration::from_secs(text.parse().unwrap_or(u64::from(u32::MAX))));
+        return Some(Duration::from_secs(text.parse().unwrap_or(ENDLESS_SECONDS)));
     }
     let date = httpdate::parse_http_date(text).ok()?;
     let now: SystemTime = UNIX_EPOCH + Duration::from_nanos(clock::unix_ns());

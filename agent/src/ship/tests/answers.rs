@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::list_endpoint::{ListEndpoint, Reply};
 use super::{Run, destination, dropped, fates, message, once};
-use crate::ship::attempt::{self, Posted};
+use crate::ship::attempt::Posted;
 use crate::ship::batch::AnswerForm;
 use crate::ship::failure::Again;
 use crate::ship::lane::health::Ended;
@@ -105,7 +105,7 @@ async fn an_answer_says_when_to_come_back_and_in_which_form_it_is() {
             .headers
             .extend(after.map(|after| ("retry-after", after.to_owned())));
         let what = format!("{reply:?}");
-        let posted: attempt::Posted = posted(reply).await;
+        let posted = posted(reply).await;
         assert_eq!(posted.fates.len(), 1);
         assert_eq!(
             posted.fates[0].as_ref().err().map(|failure| failure.again),

@@ -9,6 +9,10 @@ use crate::ship::ShipLimits;
 /// How many messages a run has, the first one not counted.
 const MESSAGES: u64 = 60;
 
+fn count(of: usize) -> u64 {
+    u64::try_from(of).unwrap()
+}
+
 fn limits() -> ShipLimits {
     ShipLimits {
         batch: 8,
@@ -44,7 +48,6 @@ async fn run(
         handle.offer(message(&destination, bytes));
     };
     offer(0);
-    // The lane must not be forgotten before its endpoint has answered, so a second one waits behind it.
     offer(1);
     eventually("the first answers", || ledger.snapshot().queued == 0).await;
     for bytes in 2..=usize::try_from(MESSAGES).unwrap() {
@@ -63,8 +66,8 @@ async fn lists_travel_where_answers_are_lists() {
     assert!(sizes.iter().all(|size| *size <= 8), "{sizes:?}");
     assert!(sizes.contains(&8), "{sizes:?}");
     let all: Vec<usize> = endpoint.of_each(lengths).concat();
-    assert_eq!(all.len() as u64, MESSAGES + 1);
-    assert_eq!(all.iter().collect::<BTreeSet<_>>().len() as u64, MESSAGES + 1);
+    assert_eq!(count(all.len()), MESSAGES + 1);
+    assert_eq!(count(all.iter().collect::<BTreeSet<_>>().len()), MESSAGES + 1);
     assert!(
         endpoint
             .of_each(|got| got.head.headers["content-type"] == "application/json")
@@ -156,7 +159,7 @@ async fn a_list_of_which_nothing_was_taken_is_not_sent_again() {
     let lists: u64 = endpoint
         .of_each(|got| {
             if got.body.is_array() {
-                got.messages() as u64
+                count(got.messages())
             } else {
                 0
             }
@@ -174,7 +177,7 @@ async fn a_list_with_another_number_of_entries_is_in_doubt() {
     let lists: u64 = endpoint
         .of_each(|got| {
             if got.body.is_array() {
-                got.messages() as u64
+                count(got.messages())
             } else {
                 0
             }
@@ -202,7 +205,7 @@ async fn errors_that_are_not_about_lists_count_for_all_of_one() {
         })
         .await;
         let all: usize = endpoint.of_each(Got::messages).iter().sum();
-        assert_eq!(all as u64, MESSAGES + 1, "{status}: nothing is sent again");
+        assert_eq!(count(all), MESSAGES + 1, "{status}: nothing is sent again");
         assert_eq!(fates.0 + fates.1[0].1, MESSAGES + 1);
         assert_eq!(fates.1[0].0, reason);
     }

@@ -51,7 +51,7 @@ impl Reply {
     }
 
     /// The documented list, each entry with its status.
-    pub(super) fn list<'s>(status: u16, entries: impl IntoIterator<Item = &'s str>) -> Self {
+    pub(super) fn list<'s, E: IntoIterator<Item = &'s str>>(status: u16, entries: E) -> Self {
         let entry = |status: &str| match status {
             "error" => json!({"status": status, "error": {"code": "bad_message", "message": "no"}}),
             _ => json!({"status": status, "uuid": "u", "error": null}),
@@ -99,11 +99,8 @@ impl ListEndpoint {
         let tls = tls.map(|tls| TlsAcceptor::from(Arc::new(tls)));
         let got = Arc::new(Mutex::new(Vec::new()));
         let accepted = Arc::new(AtomicUsize::new(0));
-        let (seen, count, answer) = (
-            Arc::clone(&got),
-            Arc::clone(&accepted),
-            Arc::new(answer) as Answer,
-        );
+        let (seen, count) = (Arc::clone(&got), Arc::clone(&accepted));
+        let answer: Answer = Arc::new(answer);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {

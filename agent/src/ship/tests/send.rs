@@ -4,7 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -31,7 +31,7 @@ fn tickets(messages: &[Message]) -> Vec<Ticket> {
     messages.iter().map(ticket).collect()
 }
 
-fn endpoint(destination: &Destination) -> Arc<clients::Endpoint> {
+fn client_of(destination: &Destination) -> Arc<clients::Endpoint> {
     let mut clients = Clients::new(4);
     clients
         .endpoint(&Arc::new(destination.clone()), clock::instant())
@@ -40,7 +40,7 @@ fn endpoint(destination: &Destination) -> Arc<clients::Endpoint> {
 
 /// Posts `messages` once, with connections of its own.
 pub(super) async fn post(destination: &Destination, messages: &[Message]) -> Posted {
-    post_by(&endpoint(destination), messages).await
+    post_by(&client_of(destination), messages).await
 }
 
 /// The same, over the connections of `endpoint`.
@@ -52,7 +52,7 @@ pub(super) async fn post_by(endpoint: &clients::Endpoint, messages: &[Message]) 
 async fn check(phase: &str, url: &str, bytes: usize, reason: DropReason, again: Again) {
     let mut destination = destination(url);
     destination.timeout_ms = 100;
-    let started = Instant::now();
+    let started = clock::instant();
     let posted = post(&destination, &[message(&destination, bytes)]).await;
     assert!(started.elapsed() < BUDGET / 4, "{phase}: {:?}", started.elapsed());
     let failure = posted.fates[0].as_ref().unwrap_err();
@@ -151,7 +151,7 @@ async fn a_connection_that_was_closed_after_an_answer_costs_nothing() {
     .await;
     let mut destination = destination(&endpoint.url());
     destination.keepalive_ms = 60_000;
-    let client = self::endpoint(&destination);
+    let client = client_of(&destination);
     for round in 1..=20 {
         let posted = post_by(&client, &[message(&destination, 10)]).await;
         assert!(posted.fates[0].is_ok(), "{round}: {posted:?}");
@@ -191,7 +191,7 @@ async fn a_close_that_the_runtime_has_not_seen_yet_costs_nothing() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut destination = destination(&format!("http://{}/", listener.local_addr().unwrap()));
     destination.keepalive_ms = 60_000;
-    let client = self::endpoint(&destination);
+    let client = client_of(&destination);
     let (go, closed) = scripted(listener);
     for round in 1..=20 {
         go.send(()).unwrap();

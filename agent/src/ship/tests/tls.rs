@@ -41,9 +41,10 @@ enum Shows {
 fn server(shows: Shows, authority: &CertifiedIssuer<'_, KeyPair>, versions: &[&[u8]]) -> ServerConfig {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
-    params.subject_alt_names = match shows {
-        Shows::WrongName => vec![SanType::DnsName("elsewhere.example".try_into().unwrap())],
-        _ => vec![SanType::IpAddress("127.0.0.1".parse().unwrap())],
+    params.subject_alt_names = if shows == Shows::WrongName {
+        vec![SanType::DnsName("elsewhere.example".try_into().unwrap())]
+    } else {
+        vec![SanType::IpAddress("127.0.0.1".parse().unwrap())]
     };
     if shows == Shows::Expired {
         params.not_after = date_time_ymd(2001, 1, 1);
@@ -52,9 +53,10 @@ fn server(shows: Shows, authority: &CertifiedIssuer<'_, KeyPair>, versions: &[&[
         params.not_before = date_time_ymd(2999, 1, 1);
         params.not_after = date_time_ymd(2999, 2, 1);
     }
-    let certificate = match shows {
-        Shows::SelfSigned => params.self_signed(&key).unwrap(),
-        _ => params.signed_by(&key, authority).unwrap(),
+    let certificate = if shows == Shows::SelfSigned {
+        params.self_signed(&key).unwrap()
+    } else {
+        params.signed_by(&key, authority).unwrap()
     };
     let chain: Vec<CertificateDer<'static>> = vec![certificate.der().clone()];
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -211,7 +213,9 @@ async fn the_version_of_http_is_agreed_on_or_asked_for() {
                 assert_eq!(endpoint.accepted(), 1, "{what}: one connection carries all");
             }
         };
-    let (both, old, none): (&[&[u8]], &[&[u8]], &[&[u8]]) = (&[b"h2", b"http/1.1"], &[b"http/1.1"], &[]);
+    let both: &[&[u8]] = &[b"h2", b"http/1.1"];
+    let old: &[&[u8]] = &[b"http/1.1"];
+    let none: &[&[u8]] = &[];
     let (one, two) = (Version::HTTP_11, Version::HTTP_2);
     check(Some(both), one, HttpVersion::Auto, Some(two)).await;
     check(Some(old), one, HttpVersion::Auto, Some(one)).await;
