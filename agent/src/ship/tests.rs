@@ -613,7 +613,9 @@ async fn a_probe_tells_what_stands_in_the_way() {
         "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
     ))
     .await;
-    let reached = probe(&destination(&good.url()), &ProxyChoice::Direct).await.unwrap();
+    let reached = probe(&destination(&good.url()), &ProxyChoice::Direct)
+        .await
+        .unwrap();
     assert_eq!(reached.status, 404);
     let head = good.received()[0].head.clone();
     assert!(head.starts_with("HEAD / HTTP/1.1\r\n"), "{head}");
@@ -627,13 +629,19 @@ async fn a_probe_tells_what_stands_in_the_way() {
 
     let unknown = Endpoint::start_tls(OK).await;
     let mut verified = destination(&unknown.url());
-    let error = probe(&verified, &ProxyChoice::Direct).await.unwrap_err().to_string();
+    let error = probe(&verified, &ProxyChoice::Direct)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("unreachable: "), "{error}");
     assert!(error.contains("certificate"), "{error}");
     verified.tls_verify = false;
     assert_eq!(probe(&verified, &ProxyChoice::Direct).await.unwrap().status, 200);
 
     let garbage = Endpoint::start(Behaviour::AnswersAndCloses("ICY\r\n\r\n")).await;
-    let error = probe(&destination(&garbage.url()), &ProxyChoice::Direct).await.unwrap_err().to_string();
+    let error = probe(&destination(&garbage.url()), &ProxyChoice::Direct)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("bad_answer: "), "{error}");
 }
