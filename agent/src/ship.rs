@@ -39,6 +39,7 @@ pub use crate::ship::account::ShipStats;
 use crate::ship::clients::Clients;
 use crate::ship::deliver::deliver;
 pub use crate::ship::faults::LastError;
+pub use crate::ship::lane::health::breaker::BreakerLimits;
 use crate::ship::queue::Queue;
 use crate::ship::retry::RetryLimits;
 use crate::telemetry::ledger::ExchangeLedger;
@@ -58,6 +59,8 @@ pub struct ShipLimits {
     pub batch_bytes: usize,
     /// Repeats.
     pub retry: RetryLimits,
+    /// When an endpoint is left alone.
+    pub breaker: BreakerLimits,
     /// How much of an endpoint's answer is read, bytes.
     pub answer_bytes: usize,
     /// How long what is held may take to leave when the agent stops.
@@ -73,6 +76,7 @@ impl Default for ShipLimits {
             batch: 1,
             batch_bytes: 1 << 20,
             retry: RetryLimits::default(),
+            breaker: BreakerLimits::default(),
             answer_bytes: 64 << 10,
             drain_timeout: Duration::from_secs(5),
         }

@@ -43,8 +43,8 @@ use crate::plugin::file::EnvironmentValues;
 use crate::plugin::store::Store;
 use crate::plugin::stored::StoredPlugin;
 use crate::plugin::{PluginSet, UnboundConfig, file};
-use crate::ship::ShipLimits;
 use crate::ship::retry::RetryLimits;
+use crate::ship::{BreakerLimits, ShipLimits};
 
 /// How long the Admin API, or Konnect, may take for one answer.
 const API_TIMEOUT: Duration = Duration::from_secs(10);
@@ -520,6 +520,11 @@ pub fn ship_limits(config: &Config) -> ShipLimits {
             max_age: Duration::from_secs(config.ship.retry.max_age_seconds),
             first: Duration::from_millis(config.ship.retry.first_ms),
             most: Duration::from_millis(config.ship.retry.most_ms),
+        },
+        breaker: BreakerLimits {
+            failures: config.ship.breaker.failures,
+            open: Duration::from_millis(config.ship.breaker.open_ms),
+            most: Duration::from_millis(config.ship.breaker.most_ms),
         },
         ..ShipLimits::default()
     }

@@ -14,6 +14,7 @@ pub(super) async fn deliver(claim: Claim, client: Result<PooledClient, ClientErr
     let account = claim.account();
     let limits = claim.limits();
     let endpoint = client.and_then(|client| attempt::Endpoint::new(client, claim.destination()));
+    let mut rng = fastrand::Rng::new();
     loop {
         let mut tickets = claim.next(clock::instant());
         if tickets.is_empty() {
@@ -33,7 +34,7 @@ pub(super) async fn deliver(claim: Claim, client: Result<PooledClient, ClientErr
         for (ticket, fate) in tickets.into_iter().zip(posted.fates) {
             match fate {
                 Ok(()) => ticket.ship(),
-                Err(failure) => match retry::next_attempt(&failure, &ticket, &limits.retry, now) {
+                Err(failure) => match retry::next_attempt(&failure, &ticket, &limits.retry, &mut rng, now) {
                     Some(due) => {
                         account.note_repeat(&failure);
                         again.push(Lent { ticket, due });
