@@ -39,6 +39,8 @@ pub use crate::ship::account::ShipStats;
 use crate::ship::clients::Clients;
 use crate::ship::deliver::deliver;
 pub use crate::ship::faults::LastError;
+pub use crate::ship::lane::endpoint::{EndpointFailure, EndpointStats};
+pub use crate::ship::lane::health::EndpointState;
 pub use crate::ship::lane::health::breaker::BreakerLimits;
 use crate::ship::queue::Queue;
 use crate::ship::retry::RetryLimits;
@@ -120,7 +122,9 @@ impl ShipHandle {
     /// The counts now.
     #[must_use]
     pub fn stats(&self) -> ShipStats {
-        self.queue.account().stats()
+        let mut stats = self.queue.account().stats();
+        self.queue.describe(&mut stats, clock::instant());
+        stats
     }
 }
 
@@ -146,15 +150,21 @@ impl Shipper {
                 () = self.queue.work() => {}
                 () = self.until_due() => {}
                 Some(ended) = senders.join_next() => note_end(ended),
-                _ = lines.tick() => self.queue.account().write_lines(clock::instant()),
+                _ = lines.tick() => self.write_lines(),
             }
         }
         self.queue.close();
         let queue = Arc::clone(&self.queue);
         let drain_timeout = self.limits.drain_timeout;
+        let end = clock::instant() + drain_timeout;
         let drain = async {
             while queue.account().holds_any() {
                 self.start_senders(&mut senders);
+                let next = self.queue.next_due();
+                if senders.is_empty() && next.is_none_or(|due| due > end) {
+                    // All that is left waits for endpoints that will be left alone for longer.
+                    break;
+                }
                 tokio::select! {
                     () = queue.work() => {}
                     () = self.until_due() => {}
@@ -162,7 +172,8 @@ impl Shipper {
                 }
             }
         };
-        if tokio::time::timeout(drain_timeout, drain).await.is_err() {
+        let in_time = tokio::time::timeout(drain_timeout, drain).await;
+        if in_time.is_err() || queue.account().holds_any() {
             tracing::warn!(
                 messages = queue.account().stats().queued_messages,
                 "Stopped before everything was shipped."
@@ -178,9 +189,15 @@ impl Shipper {
         }
     }
 
+    fn write_lines(&self) {
+        let now = clock::instant();
+        self.queue.account().write_lines(now);
+        self.queue.write_lines(now);
+    }
+
     /// Waits until a repeat falls due or a breaker lets an attempt through; for ever when time alone changes nothing.
     async fn until_due(&self) {
-        match self.queue.next_due(clock::instant()) {
+        match self.queue.next_due() {
             Some(due) => tokio::time::sleep_until(due.into()).await,
             None => std::future::pending().await,
         }

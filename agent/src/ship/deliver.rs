@@ -2,11 +2,13 @@
 //!
 //! Each message's fate is decided here, in one place: it arrived, it is sent again later, or it is given up for a reason.
 
+use fastrand::Rng;
+
 use crate::clock;
 use crate::ship::attempt::{self, Failure};
 use crate::ship::clients::{ClientError, PooledClient};
 use crate::ship::lane::Lent;
-use crate::ship::queue::Claim;
+use crate::ship::queue::{Claim, End};
 use crate::ship::retry;
 
 /// Sends a destination's messages as long as there are any to send now.
@@ -14,7 +16,8 @@ pub(super) async fn deliver(claim: Claim, client: Result<PooledClient, ClientErr
     let account = claim.account();
     let limits = claim.limits();
     let endpoint = client.and_then(|client| attempt::Endpoint::new(client, claim.destination()));
-    let mut rng = fastrand::Rng::new();
+    // Seeded anew for each sender, from the thread's own.
+    let mut rng = Rng::new();
     loop {
         let mut tickets = claim.next(clock::instant());
         if tickets.is_empty() {
@@ -31,18 +34,27 @@ pub(super) async fn deliver(claim: Claim, client: Result<PooledClient, ClientErr
         attempt.end();
         let now = clock::instant();
         let mut again = Vec::new();
-        for (ticket, fate) in tickets.into_iter().zip(posted.fates) {
+        let mut last_failure = None;
+        for (mut ticket, fate) in tickets.into_iter().zip(posted.fates) {
             match fate {
                 Ok(()) => ticket.ship(),
-                Err(failure) => match retry::next_attempt(&failure, &ticket, &limits.retry, &mut rng, now) {
-                    Some(due) => {
-                        account.note_repeat(&failure);
-                        again.push(Lent { ticket, due });
+                Err(failure) => {
+                    last_failure = Some(failure.clone());
+                    match retry::next_attempt(&failure, &ticket, &limits.retry, &mut rng, now) {
+                        Some(due) => {
+                            ticket.postpone(failure);
+                            again.push(Lent { ticket, due });
+                        }
+                        None => ticket.give_up(&failure),
                     }
-                    None => ticket.give_up(&failure),
-                },
+                }
             }
         }
-        claim.finish(posted.ended, posted.form, again, now);
+        let end = End {
+            ended: posted.ended,
+            form: posted.form,
+            last_failure,
+        };
+        claim.finish(end, again, now);
     }
 }

@@ -1,5 +1,6 @@
 //! One destination's messages and what decides how they are sent.
 
+pub(super) mod endpoint;
 pub(super) mod health;
 pub(super) mod waiting;
 
@@ -19,6 +20,10 @@ pub(super) struct Lane {
     pub(super) batch: Batch,
     /// Senders at work.
     pub(super) senders: usize,
+    /// Of these, senders that have taken nothing yet.
+    pub(super) coming: usize,
+    /// Whether it stands in its endpoint's `turn`.
+    pub(super) in_turn: bool,
     /// Scheme, host and port: what lanes share an endpoint by.
     pub(super) origin: Arc<str>,
 }
@@ -36,8 +41,21 @@ impl Lane {
             waiting: Waiting::default(),
             batch: Batch::default(),
             senders: 0,
+            coming: 0,
+            in_turn: false,
             origin: Arc::from(destination.url.origin().ascii_serialization()),
         }
+    }
+
+    /// How many senders it could use beside those that it has, when what is due by `due` may be sent.
+    pub(super) fn wants(&mut self, due: Instant, limits: &ShipLimits) -> usize {
+        let portions = self
+            .waiting
+            .ready(due)
+            .div_ceil(self.portion(limits).messages.max(1));
+        portions
+            .saturating_sub(self.coming)
+            .min(limits.in_flight.saturating_sub(self.senders))
     }
 
     /// What one POST may take.

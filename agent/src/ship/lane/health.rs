@@ -165,6 +165,11 @@ impl Health {
         self.next_change(now).is_some() || (has_learnt && is_recent)
     }
 
+    /// Whether its breaker is closed.
+    pub(crate) const fn is_well(&self) -> bool {
+        self.breaker.is_closed()
+    }
+
     /// When it was last sent something.
     pub(crate) const fn last_used(&self) -> Instant {
         self.last_used

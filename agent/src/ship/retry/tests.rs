@@ -45,12 +45,18 @@ fn pauses_double_up_to_the_most_and_are_jittered_by_half() {
     for seed in 0..200 {
         let pauses = pauses(&attempts(&limits(MS(600_000)), None, seed));
         for (pause, whole) in pauses.iter().zip([500, 1000, 2000, 4000, 8000, 8000, 8000]) {
-            assert!(*pause >= MS(whole) / 2 && *pause <= MS(whole), "{pause:?} of {whole}");
+            assert!(
+                *pause >= MS(whole) / 2 && *pause <= MS(whole),
+                "{pause:?} of {whole}"
+            );
         }
         firsts.push(pauses[0]);
     }
     firsts.sort_unstable();
-    assert!(firsts[10] < MS(275) && firsts[190] > MS(475), "spread over all of it");
+    assert!(
+        firsts[10] < MS(275) && firsts[190] > MS(475),
+        "spread over all of it"
+    );
 }
 
 #[test]
@@ -71,7 +77,11 @@ fn the_last_attempt_comes_at_the_end_of_the_age() {
 fn an_age_of_zero_is_one_attempt_and_a_short_one_two() {
     assert_eq!(attempts(&limits(MS(0)), None, 1), [MS(0)]);
     assert_eq!(attempts(&limits(MS(100)), None, 1), [MS(0), MS(100)]);
-    assert_eq!(attempts(&limits(Duration::MAX), None, 1).len(), 1, "further off than clocks reach");
+    assert_eq!(
+        attempts(&limits(Duration::MAX), None, 1).len(),
+        1,
+        "further off than clocks reach"
+    );
 }
 
 #[test]

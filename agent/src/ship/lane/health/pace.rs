@@ -198,7 +198,11 @@ impl Shortest {
     fn share_beyond(&self, mean: Duration, error: Duration) -> f64 {
         let unexplained = (error + self.error).mul_f64(APART).max(UNNOTICEABLE);
         let beyond = mean.saturating_sub(self.mean).saturating_sub(unexplained);
-        if mean.is_zero() { 0.0 } else { beyond.div_duration_f64(mean) }
+        if mean.is_zero() {
+            0.0
+        } else {
+            beyond.div_duration_f64(mean)
+        }
     }
 }
 

@@ -94,7 +94,10 @@ fn what_counts_as_a_failure_in_a_row() {
     check(&[BUSY; 3], EndpointState::Open);
     check(&[Failed, BUSY, Failed], EndpointState::Open);
     check(&[later(1_000); 30], EndpointState::Paused);
-    check(&[Failed, Failed, later(1_000), Failed, Failed], EndpointState::Paused);
+    check(
+        &[Failed, Failed, later(1_000), Failed, Failed],
+        EndpointState::Paused,
+    );
     // "At once" is no pause, and no reason to go on asking for ever.
     check(&[later(0); 3], EndpointState::Open);
     check(&[OK; 30], EndpointState::Closed);
@@ -122,7 +125,11 @@ fn one_attempt_decides_and_each_failure_of_it_costs_about_twice_the_time() {
         case.wait();
         let probe = case.begin();
         case.end(probe, OK);
-        assert_eq!(case.state(), (EndpointState::Closed, 1), "it begins anew with one");
+        assert_eq!(
+            case.state(),
+            (EndpointState::Closed, 1),
+            "it begins anew with one"
+        );
         case.all(&[Ended::Failed; 3]);
         assert!(case.wait() <= MS(1_000), "and with the shortest time");
     }
@@ -147,7 +154,11 @@ fn attempts_from_before_tell_only_that_it_is_there() {
     for begun in [probe, old[6], old[7]] {
         case.end(begun, Ended::Failed);
     }
-    assert_eq!(case.state().0, EndpointState::Closed, "they were begun before that");
+    assert_eq!(
+        case.state().0,
+        EndpointState::Closed,
+        "they were begun before that"
+    );
     case.all(&[Ended::Failed; 3]);
     assert_eq!(case.state().0, EndpointState::Open);
 }

@@ -93,7 +93,12 @@ impl Simulated {
             most = most.max(self.open.len());
             let event = self.events.first_key_value().map(|((at, _), _)| *at);
             let change = self.health.next_change(self.now);
-            let next = [event, change].into_iter().flatten().min().unwrap_or(end).min(end);
+            let next = [event, change]
+                .into_iter()
+                .flatten()
+                .min()
+                .unwrap_or(end)
+                .min(end);
             area += (next - self.now).as_secs_f64() * f64::from(u32::try_from(self.open.len()).unwrap());
             self.now = next;
             if next == end {
@@ -141,10 +146,13 @@ fn an_endpoint_gets_what_it_keeps_up_with_and_no_more() {
             let seen = endpoint.run(MS(60 * service) + MS(70_000), constant);
             let best = f64::from(servers) * 1000.0 / f64::from(u32::try_from(service).unwrap());
             let case = format!("{servers} servers, {service} ms, best {best}: {seen:?}");
-            
+
             assert!(seen.per_second >= 0.9 * best, "{case}");
             assert!(seen.mean_in_flight <= 2.0 * f64::from(servers), "{case}");
-            assert!(seen.most_in_flight <= 2 * usize::try_from(servers).unwrap(), "{case}");
+            assert!(
+                seen.most_in_flight <= 2 * usize::try_from(servers).unwrap(),
+                "{case}"
+            );
             assert_eq!(seen.failed, 0, "{case}");
         }
     }
@@ -161,7 +169,7 @@ fn one_whose_times_vary_is_not_taken_for_slow() {
             let seen = endpoint.run(MS(105_000), varying);
             let best = f64::from(servers) * 20.0;
             let case = format!("{servers} servers, best {best}: {seen:?}");
-            
+
             assert!(seen.per_second >= 0.8 * best, "{case}");
             assert!(seen.mean_in_flight <= 3.0 * f64::from(servers) + 1.0, "{case}");
         }
