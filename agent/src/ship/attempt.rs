@@ -124,10 +124,26 @@ async fn post_one(endpoint: &Endpoint, message: &Message, answer_bytes: usize) -
     };
     let response = sent.map_err(|error| Failure::of_transport(&error))?;
     let status = response.status();
+    let after = response.headers().get(reqwest::header::RETRY_AFTER).and_then(|after| {
+        let seconds = after.to_str().ok()?.parse().ok()?;
+        Some(Duration::from_secs(seconds))
+    });
     let answer = timeout_at(deadline, read(response, answer_bytes)).await;
     if !status.is_success() {
         // Whatever its text: it was read only so that the connection can be used again.
-        return Err(Failure::of_status(status));
+        let failure = Failure::of_status(status);
+        return Err(match status {
+            StatusCode::TOO_MANY_REQUESTS => Failure {
+                reason: DropReason::EndpointError,
+                again: Again::Always { after },
+                ..failure
+            },
+            StatusCode::SERVICE_UNAVAILABLE => Failure {
+                again: Again::Always { after },
+                ..failure
+            },
+            _ => failure,
+        });
     }
     match answer {
         Err(_elapsed) => Err(Failure::new(DropReason::Timeout, "the answer took too long")),
@@ -174,7 +190,8 @@ impl Failure {
     const fn of_endpoint(&self) -> Ended {
         match self.again {
             Again::Never => Ended::Answered { took: Duration::ZERO },
-            Again::Always { .. } | Again::WhereRecognised => Ended::Failed,
+            Again::Always { after: Some(after) } => Ended::Overloaded { after: Some(after) },
+            Again::Always { after: None } | Again::WhereRecognised => Ended::Failed,
         }
     }
 

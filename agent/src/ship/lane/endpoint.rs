@@ -71,6 +71,8 @@ pub(crate) struct Endpoint {
     pub(crate) turn: VecDeque<Arc<Destination>>,
     in_flight: usize,
     since: Instant,
+    /// The beginning of what the log has yet to call ended.
+    away_since: Option<Instant>,
     opened: u64,
     last_failure: Option<(Failure, Instant)>,
     told: Told,
@@ -99,6 +101,7 @@ impl Endpoint {
             turn: VecDeque::new(),
             in_flight: 0,
             since: now,
+            away_since: None,
             opened: 0,
             last_failure: None,
             told: Told {
@@ -134,11 +137,12 @@ impl Endpoint {
         match (was_well, self.health.is_well()) {
             (true, false) => {
                 self.since = now;
+                self.away_since.get_or_insert(now);
                 self.opened += 1;
                 Change::Opened
             }
             (false, true) => {
-                // `since` tells how long it was away, until that was said.
+                self.since = now;
                 Change::Closed
             }
             (true, true) | (false, false) => Change::None,
@@ -165,9 +169,11 @@ impl Endpoint {
             is_well,
             at: Some(now),
         };
-        let since = now.saturating_duration_since(self.since);
         Some(if is_well {
-            Line::Answers { after: since }
+            let away_since = self.away_since.take().unwrap_or(self.since);
+            Line::Answers {
+                after: self.since.saturating_duration_since(away_since),
+            }
         } else {
             let failure = self.last_failure.as_ref().map(|(failure, _)| failure);
             Line::Fails {
