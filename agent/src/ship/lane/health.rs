@@ -69,6 +69,22 @@ pub enum EndpointState {
     HalfOpen,
 }
 
+impl EndpointState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Closed, Self::Paused, Self::Open, Self::HalfOpen];
+
+    /// As metrics label it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Paused => "paused",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Health {
     breaker: Breaker,
