@@ -48,7 +48,7 @@ impl Lane {
     }
 
     /// How many senders it could use beside those that it has, when what is due by `due` may be sent.
-    pub(super) fn wants(&mut self, due: Instant, limits: &ShipLimits) -> usize {
+    pub(super) fn wants(&self, due: Instant, limits: &ShipLimits) -> usize {
         let portions = self
             .waiting
             .ready(due)

@@ -528,8 +528,8 @@ impl Claim {
             }
             let mut has_room = false;
             let mut next_change = None;
-            if let (Some(endpoint), Some(begun)) = (endpoints.get_mut(&lane.origin), self.work().begun.take())
-            {
+            let begun = self.work().begun.take();
+            if let (Some(endpoint), Some(begun)) = (endpoints.get_mut(&lane.origin), begun) {
                 match endpoint.ended(begun, end.ended, end.last_failure, now) {
                     Change::Opened => *breaker_opened += 1,
                     Change::Closed => *breaker_closed += 1,

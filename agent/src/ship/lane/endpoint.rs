@@ -3,6 +3,9 @@
 //! In: attempts and their ends. Out: how many senders may be added, [`EndpointStats`] for `/status`, and a line when the
 //! breaker opens and when it closes; seldom, however often it does. No clock, no lock.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;

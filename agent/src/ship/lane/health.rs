@@ -174,11 +174,9 @@ impl Health {
         self.breaker.abandoned(begun.number, now);
     }
 
-    /// Whether anything would be forgotten with it.
+    /// Whether what it tells is of use still.
     pub(crate) fn is_worth_keeping(&self, now: Instant) -> bool {
-        let is_recent = now.saturating_duration_since(self.last_used) < REMEMBERED;
-        let has_learnt = self.next > 0 && (self.pace.limit() > 1 || self.breaker.has_failures());
-        self.next_change(now).is_some() || (has_learnt && is_recent)
+        self.next_change(now).is_some() || now.saturating_duration_since(self.last_used) < REMEMBERED
     }
 
     /// Whether its breaker is closed.

@@ -37,7 +37,12 @@ impl Behaviour {
     fn at(self, request: usize) -> Self {
         match self {
             Self::Script(script) => script[request.min(script.len() - 1)],
-            _ => self,
+            Self::Answers(_)
+            | Self::AnswersAndCloses(_)
+            | Self::AnswersAndResets(_)
+            | Self::Silent
+            | Self::Trickles
+            | Self::HangsUp => self,
         }
     }
 }

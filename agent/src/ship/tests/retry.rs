@@ -65,7 +65,7 @@ async fn check(
         "{script:?}"
     );
     let received = endpoint.received();
-    assert_eq!(received.len() as u64, attempts, "{script:?}");
+    assert_eq!(u64::try_from(received.len()).unwrap(), attempts, "{script:?}");
     assert!(
         received.iter().all(|request| request.body == received[0].body),
         "the same message, byte by byte"

@@ -98,10 +98,6 @@ impl Breaker {
         matches!(self.state, State::Closed { .. })
     }
 
-    pub(crate) const fn has_failures(&self) -> bool {
-        !matches!(self.state, State::Closed { in_a_row: 0 })
-    }
-
     pub(crate) fn started(&mut self, attempt: u64, now: Instant) {
         if let State::Open { until, times } = self.state
             && until <= now
