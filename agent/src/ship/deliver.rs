@@ -8,7 +8,7 @@ use crate::clock;
 use crate::ship::attempt::{self, Failure};
 use crate::ship::clients::{ClientError, PooledClient};
 use crate::ship::lane::Lent;
-use crate::ship::queue::{Claim, End};
+use crate::ship::queue::claim::{Claim, End};
 use crate::ship::retry;
 
 /// Sends a destination's messages as long as there are any to send now.

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::account::{Account, Ticket};
 use super::probe::{ProbeError, probe};
-use super::queue::{Claim, Queue};
+use super::queue::Queue;
+use super::queue::claim::Claim;
 use super::retry::RetryLimits;
 use super::{ShipHandle, ShipLimits, Shipper, new};
 use crate::clock::{self, WallClock};

@@ -5,7 +5,7 @@ use crate::ship::attempt::{Again, Failure};
 use crate::ship::batch::AnswerForm;
 use crate::ship::lane::Lent;
 use crate::ship::lane::health::Ended;
-use crate::ship::queue::End;
+use crate::ship::queue::claim::End;
 use crate::ship::{BreakerLimits, EndpointState, ShipStats};
 use crate::telemetry::ledger::DropReason;
 
