@@ -8,6 +8,7 @@ pub mod live;
 pub mod record;
 mod reload;
 pub mod replay;
+pub mod runtime;
 pub mod setup;
 mod steering;
 mod worker;
