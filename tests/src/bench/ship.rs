@@ -28,6 +28,9 @@ const ALLOCATIONS_PROGRAM: &str = "examples/kongtap-bench-ship-allocations";
 /// Messages of a measurement that measures nothing.
 const QUICK_MESSAGES: usize = 500;
 
+/// Why the list form is not measured where the configuration for it is taken and changes nothing.
+pub const ONE_A_POST: &str = "this kongtap sends one message a POST";
+
 /// What the bench is asked to do.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(
@@ -147,6 +150,10 @@ impl Measured {
         }
         let (sent, taken) = children::send(program, case, messages, receiver)
             .with_context(|| format!("case {}", case.name()))?;
+        if case.is_list() && taken.posts == taken.messages {
+            self.failed = Some(anyhow::anyhow!("{ONE_A_POST}"));
+            return Ok(());
+        }
         self.cpu_us.push(sent.cpu_us());
         self.rate.push(sent.rate());
         self.bytes_rate

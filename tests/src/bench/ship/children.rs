@@ -118,10 +118,9 @@ pub fn send(
         sent.shipped,
         taken.messages
     );
-    if case.is_list() {
-        ensure!(taken.posts < taken.messages, "no POST had more than one message");
-    } else {
-        ensure!(taken.posts == taken.messages, "a POST had more than one message");
-    }
+    ensure!(
+        case.is_list() || taken.posts == taken.messages,
+        "a POST had more than one message"
+    );
     Ok((sent, taken))
 }
