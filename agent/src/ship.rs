@@ -4,7 +4,7 @@
 //! [`ExchangeLedger`], a [`ShipStats`] and few log lines.
 //!
 //! ```text
-//! offer ─ queue ─┬─ lane::waiting   what waits for one destination, what gives way when the queue is full
+//! offer ─ queue ─┬─ lane::waiting   what waits for one destination, what gives way when the queue is full (shed)
 //!                ├─ batch           how many messages one POST may hold
 //!                └─ lane::health    how many attempts an endpoint may have at once: none while its breaker is open
 //! run ── deliver ─ attempt ─ clients   one POST over pooled connections, and what became of each message in it
@@ -23,11 +23,12 @@ mod lane;
 pub mod probe;
 mod queue;
 pub mod retry;
+pub mod shed;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,7 @@ use crate::ship::deliver::deliver;
 pub use crate::ship::faults::LastError;
 use crate::ship::queue::Queue;
 use crate::ship::retry::RetryLimits;
+use crate::ship::shed::ShedPolicy;
 use crate::telemetry::ledger::ExchangeLedger;
 
 /// What shipping may take.
@@ -56,6 +58,8 @@ pub struct ShipLimits {
     pub batch: usize,
     /// Bytes of JSON in one such POST.
     pub batch_bytes: usize,
+    /// What gives way when more is offered than may be held.
+    pub shed: ShedPolicy,
     /// Repeats.
     pub retry: RetryLimits,
     /// How much of an endpoint's answer is read, bytes.
@@ -72,6 +76,7 @@ impl Default for ShipLimits {
             in_flight: 16,
             batch: 1,
             batch_bytes: 1 << 20,
+            shed: ShedPolicy::default(),
             retry: RetryLimits::default(),
             answer_bytes: 64 << 10,
             drain_timeout: Duration::from_secs(5),
@@ -105,18 +110,27 @@ pub struct ShipHandle {
 }
 
 impl ShipHandle {
-    /// Takes a message, or drops and counts it. Never waits.
+    /// Takes a message, perhaps without its bodies, or drops and counts it. Never waits.
     ///
     /// When the bounds are reached the destination that holds the most gives way, so that one that does not keep up
-    /// cannot take the others' room.
+    /// cannot take the others' room. What of its messages goes first, [`ShedPolicy`] says; the one that comes in is no
+    /// exception.
     pub fn offer(&self, message: Message) {
         self.queue.offer(message);
+    }
+
+    /// Lowers the bound by bytes (or raises it again: `ShipLimits::queue_bytes` is the most), and sheds down to it before it
+    /// returns, as far as what is held is not under way. For whoever watches the agent's memory; from any thread.
+    ///
+    /// Bodies that go although the configured bound would have had room for them are counted as `pressure`.
+    pub fn set_byte_limit(&self, bytes: usize) {
+        self.queue.set_byte_limit(bytes);
     }
 
     /// The counts now.
     #[must_use]
     pub fn stats(&self) -> ShipStats {
-        self.queue.account().stats()
+        self.queue.stats()
     }
 }
 
@@ -136,11 +150,12 @@ impl Shipper {
         let mut senders = JoinSet::new();
         let mut lines = tokio::time::interval(LINE_EVERY);
         loop {
-            self.start_senders(&mut senders);
+            let now = clock::instant();
+            self.start_senders(&mut senders, now);
             tokio::select! {
                 () = cancel.cancelled() => break,
                 () = self.queue.work() => {}
-                () = self.until_due() => {}
+                () = self.until_due(now) => {}
                 Some(ended) = senders.join_next() => note_end(ended),
                 _ = lines.tick() => self.queue.account().write_lines(clock::instant()),
             }
@@ -150,33 +165,35 @@ impl Shipper {
         let drain_timeout = self.limits.drain_timeout;
         let drain = async {
             while queue.account().holds_any() {
-                self.start_senders(&mut senders);
+                let now = clock::instant();
+                self.start_senders(&mut senders, now);
                 tokio::select! {
                     () = queue.work() => {}
-                    () = self.until_due() => {}
+                    () = self.until_due(now) => {}
                     Some(ended) = senders.join_next() => note_end(ended),
                 }
             }
         };
         if tokio::time::timeout(drain_timeout, drain).await.is_err() {
             tracing::warn!(
-                messages = queue.account().stats().queued_messages,
+                messages = queue.stats().queued_messages,
                 "Stopped before everything was shipped."
             );
         }
         senders.shutdown().await;
     }
 
-    fn start_senders(&mut self, senders: &mut JoinSet<()>) {
-        for claim in self.queue.claims(clock::instant()) {
+    fn start_senders(&mut self, senders: &mut JoinSet<()>, now: Instant) {
+        for claim in self.queue.claims(now) {
             let client = self.clients.client(claim.destination());
             senders.spawn(deliver(claim, client));
         }
     }
 
     /// Waits until a repeat falls due or a breaker lets an attempt through; for ever when time alone changes nothing.
-    async fn until_due(&self) {
-        match self.queue.next_due(clock::instant()) {
+    /// `now` is when senders were started last: what changed since then must not be missed.
+    async fn until_due(&self, now: Instant) {
+        match self.queue.next_due(now) {
             Some(due) => tokio::time::sleep_until(due.into()).await,
             None => std::future::pending().await,
         }

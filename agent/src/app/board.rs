@@ -274,6 +274,8 @@ fn delivery(ship: &ShipStats) -> Delivery {
         .into(),
         in_flight: ship.in_flight,
         queued_bytes: u64::try_from(ship.queued_bytes).unwrap_or(u64::MAX),
+        limit_bytes: u64::try_from(ship.limit_bytes).unwrap_or(u64::MAX),
+        shed: (&ship.shed).into(),
         last_error: newest.map(|error| format!("{}: {}", error.reason, error.detail)),
     }
 }

@@ -19,8 +19,8 @@ use crate::capture::sources::{SocketSource, SourceChoice};
 use crate::capture::tls::choice::{Places, TlsOptions};
 use crate::clock::WallClock;
 use crate::config::{
-    AdminDialect, Config, Flavor, GatewayConfig, KonnectConfig, ProbePlacement, ProfileName, RedactBase,
-    SecretSource, SocketCapture, TlsCapture,
+    AdminDialect, Config, DropFirst, Flavor, GatewayConfig, KonnectConfig, ProbePlacement, ProfileName,
+    RedactBase, SecretSource, SocketCapture, TlsCapture,
 };
 use crate::conn::{ConnLimits, ReorderLimits};
 use crate::correlate::CorrelatorLimits;
@@ -45,6 +45,7 @@ use crate::plugin::stored::StoredPlugin;
 use crate::plugin::{PluginSet, UnboundConfig, file};
 use crate::ship::ShipLimits;
 use crate::ship::retry::RetryLimits;
+use crate::ship::shed::{GoesFirst, ShedPolicy};
 
 /// How long the Admin API, or Konnect, may take for one answer.
 const API_TIMEOUT: Duration = Duration::from_secs(10);
@@ -516,6 +517,14 @@ pub fn ship_limits(config: &Config) -> ShipLimits {
         drain_timeout: Duration::from_millis(config.ship.drain_timeout_ms),
         batch: config.ship.batch,
         batch_bytes: config.ship.batch_bytes,
+        shed: ShedPolicy {
+            bodies: config.ship.shed.bodies,
+            errors_last: config.ship.shed.errors_last,
+            first: match config.ship.shed.drop {
+                DropFirst::Newest => GoesFirst::Newest,
+                DropFirst::Oldest => GoesFirst::Oldest,
+            },
+        },
         retry: RetryLimits {
             max_age: Duration::from_secs(config.ship.retry.max_age_seconds),
             first: Duration::from_millis(config.ship.retry.first_ms),

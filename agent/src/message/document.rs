@@ -11,22 +11,24 @@ use crate::message::fields::{Digits, HeaderObject, SecondsFromMs, Text};
 use crate::message::form::Form;
 use crate::message::kong::{Kong, UniqueIdentifier};
 use crate::message::redact::{MARK, RedactedBody, Rules};
+use crate::message::shed::{Bodies, Noted, Part, Sheet};
 use crate::message::{BuildInput, Profile, answer, target};
 
 /// Room for everything but bodies and headers: the fixed keys, the `kong` object, timestamps.
 const OVERHEAD_BYTES: usize = 1536;
 
-/// Writes the message.
+/// Writes the message. Its bodies' places are noted, so that it can be sent without them.
 #[expect(
     clippy::expect_used,
     reason = "memory takes every byte, every key is text and no value refuses to be written"
 )]
-pub(super) fn write(input: &BuildInput<'_>) -> Vec<u8> {
+pub(super) fn write(input: &BuildInput<'_>) -> (Vec<u8>, Bodies) {
     let rules = Rules::new(input.redaction, &input.resolution.credentials).decoding(input.decoded_bytes);
-    let document = Document::new(input, &rules);
-    let mut json = Vec::with_capacity(document.estimated_bytes(input));
-    serde_json::to_writer(&mut json, &document).expect("JSON is written to memory");
-    json
+    let sheet = Sheet::default();
+    let document = Document::new(input, &rules, &sheet);
+    sheet.reserve(document.estimated_bytes(input));
+    serde_json::to_writer(&sheet, &document).expect("JSON is written to memory");
+    sheet.finish()
 }
 
 #[derive(Debug, Serialize)]
@@ -47,11 +49,11 @@ struct RequestObject<'a> {
     method: Text<'a>,
     headers: HeaderObject<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<BodyField<'a>>,
+    body: Option<Noted<'a, BodyField<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body_encoding: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    form: Option<Form>,
+    form: Option<Noted<'a, Form>>,
     timestamp: SecondsFromMs,
 }
 
@@ -60,7 +62,7 @@ struct ResponseObject<'a> {
     status: u16,
     headers: HeaderObject<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<BodyField<'a>>,
+    body: Option<Noted<'a, BodyField<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body_encoding: Option<&'static str>,
     size_bytes: Digits,
@@ -69,7 +71,7 @@ struct ResponseObject<'a> {
 }
 
 impl<'a> Document<'a> {
-    fn new(input: &BuildInput<'a>, rules: &Rules<'_>) -> Self {
+    fn new(input: &BuildInput<'a>, rules: &Rules<'_>, sheet: &'a Sheet) -> Self {
         let request = input.joined.client.request.as_ref();
         let response = input.joined.client.response.as_ref();
         let shape = BodyShape::of(input);
@@ -81,15 +83,15 @@ impl<'a> Document<'a> {
         };
         let is_withheld = shown == RedactedBody::Withheld;
         Self {
-            request: request.map(|request| request_object(input, rules, request, shape, shown)),
-            response: response.map(|response| response_object(input, rules, response, shape)),
+            request: request.map(|request| request_object(input, rules, request, (shape, shown), sheet)),
+            response: response.map(|response| response_object(input, rules, response, shape, sheet)),
             unique_identifier: match input.profile {
                 Profile::Plugin => None,
                 Profile::Extended => Some(UniqueIdentifier::of(input.joined, input.wall)),
             },
             kong: match input.profile {
                 Profile::Plugin => None,
-                Profile::Extended => Some(Kong::new(input, rules, is_withheld)),
+                Profile::Extended => Some(Kong::new(input, rules, is_withheld, sheet)),
             },
         }
     }
@@ -104,7 +106,7 @@ impl<'a> Document<'a> {
                 .map(|header| header.name.len() + header.value.len() + 6)
                 .sum()
         };
-        let body = |field: Option<&BodyField<'_>>, body: &Body| field.map_or(0, |_| body.bytes.len());
+        let body = |field: Option<&Noted<'_, BodyField<'_>>>, body: &Body| field.map_or(0, |_| body.bytes.len());
         let request = input.joined.client.request.as_ref().map_or(0, |request| {
             let shown = self.request.as_ref().and_then(|part| part.body.as_ref());
             body(shown, &request.body) + request.target.len()
@@ -122,8 +124,8 @@ fn request_object<'a>(
     input: &BuildInput<'a>,
     rules: &Rules<'_>,
     request: &'a Request,
-    shape: BodyShape,
-    shown: RedactedBody<'a>,
+    (shape, shown): (BodyShape, RedactedBody<'a>),
+    sheet: &'a Sheet,
 ) -> RequestObject<'a> {
     let is_whole = request.body.is_whole();
     let is_form = shape.request == BodyPart::Captured && Form::is_claimed(&request.headers);
@@ -154,8 +156,8 @@ fn request_object<'a>(
         method: Text(method(input, request)),
         headers: HeaderObject::of_request(input.request_headers, rules),
         body_encoding: body.as_ref().and_then(BodyField::encoding),
-        body,
-        form,
+        body: body.map(|body| sheet.note(Part::RequestBody, body)),
+        form: form.map(|form| sheet.note(Part::Form, form)),
         timestamp: SecondsFromMs(input.wall.unix_ms(request.started)),
     }
 }
@@ -165,6 +167,7 @@ fn response_object<'a>(
     rules: &Rules<'_>,
     response: &'a Response,
     shape: BodyShape,
+    sheet: &'a Sheet,
 ) -> ResponseObject<'a> {
     let body = match shape.response {
         BodyPart::Absent => None,
@@ -191,7 +194,7 @@ fn response_object<'a>(
             unseen_header(input, response),
         ),
         body_encoding: body.as_ref().and_then(BodyField::encoding),
-        body,
+        body: body.map(|body| sheet.note(Part::ResponseBody, body)),
         size_bytes: Digits(response.body.wire_bytes),
         timestamp: SecondsFromMs(ended_ms),
         response_time: SecondsFromMs(ended_ms.saturating_sub(started_ms)),

@@ -21,6 +21,7 @@ use crate::message::answer::{self, AnsweredBy};
 use crate::message::fields::HeaderObject;
 use crate::message::latencies::Latencies;
 use crate::message::redact::Rules;
+use crate::message::shed::{Noted, Part, Sheet};
 
 /// Longest request id that is taken for one; Kong's has 32 characters.
 const MAX_REQUEST_ID_BYTES: usize = 128;
@@ -98,7 +99,7 @@ pub(super) struct Kong<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<Upstream>,
     latencies: Latencies,
-    completeness: Completeness,
+    completeness: Completeness<'a>,
     #[serde(skip_serializing_if = "Anomalies::is_empty")]
     anomalies: Anomalies,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,11 +150,11 @@ struct Upstream {
 }
 
 #[derive(Debug, Serialize)]
-struct Completeness {
+struct Completeness<'a> {
     #[serde(flatten)]
     verdict: VerdictObject,
-    request: Captured,
-    response: Captured,
+    request: Noted<'a, Captured>,
+    response: Noted<'a, Captured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<&'static str>,
 }
@@ -245,9 +246,22 @@ enum CaptureState {
 
 impl<'a> Kong<'a> {
     /// `is_withheld`: redaction could not search the request's body.
-    pub(super) fn new(input: &BuildInput<'a>, rules: &Rules<'_>, is_withheld: bool) -> Self {
+    pub(super) fn new(
+        input: &BuildInput<'a>,
+        rules: &Rules<'_>,
+        is_withheld: bool,
+        sheet: &'a Sheet,
+    ) -> Self {
         let joined = input.joined;
         let client = &joined.client;
+        let request = client
+            .request
+            .as_ref()
+            .map(|request| (request.head, &request.body));
+        let response = client
+            .response
+            .as_ref()
+            .map(|response| (response.head, &response.body));
         Self {
             route: match &input.resolution.route {
                 RouteMatch::Matched(route) => Some(Named {
@@ -296,20 +310,8 @@ impl<'a> Kong<'a> {
             latencies: Latencies::new(joined),
             completeness: Completeness {
                 verdict: VerdictObject::new(joined),
-                request: Captured::new(
-                    client
-                        .request
-                        .as_ref()
-                        .map(|request| (request.head, &request.body)),
-                    is_withheld,
-                ),
-                response: Captured::new(
-                    client
-                        .response
-                        .as_ref()
-                        .map(|response| (response.head, &response.body)),
-                    false,
-                ),
+                request: sheet.note(Part::RequestCompleteness, Captured::new(request, is_withheld)),
+                response: sheet.note(Part::ResponseCompleteness, Captured::new(response, false)),
                 upstream: answer::is_upstream_unseen(joined).then_some("not_seen"),
             },
             anomalies: client.anomalies,

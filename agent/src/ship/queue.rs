@@ -2,29 +2,39 @@
 //!
 //! In: messages, from any thread. Out: [`Claim`]s, each the right of one sender to take a lane's messages. What waits in a
 //! lane and in which order is [`Waiting`](crate::ship::lane::waiting::Waiting); how many senders an endpoint may have now,
-//! [`Health`]. The lock is held for a few map operations, never across IO or an await.
+//! [`Health`]. The lock is held for a few map operations (and, while bytes are short, for copying a message without its
+//! bodies), never across IO or an await.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 
 use crate::clock;
 use crate::message::Message;
 use crate::plugin::Destination;
 use crate::ship::ShipLimits;
-use crate::ship::account::{Account, Ticket};
+use crate::ship::account::{Account, ShipStats, Ticket};
+use crate::ship::attempt::Failure;
 use crate::ship::batch::AnswerForm;
 use crate::ship::lane::health::{Ended, Health};
-use crate::ship::lane::waiting::{Portion, Short};
+use crate::ship::lane::waiting::{Portion, Relief, Short};
 use crate::ship::lane::{Lane, Lent};
+use crate::ship::shed::ShedCause;
 use crate::telemetry::ledger::DropReason;
+
+/// Messages that are given up under one hold of the lock when the bound is lowered.
+const STEPS_AT_ONCE: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Queue {
     limits: ShipLimits,
     account: Arc<Account>,
+    /// The bound by bytes now: the configured one, or what it was lowered to.
+    byte_limit: AtomicUsize,
     lanes: Mutex<Lanes>,
     /// Told when a lane has messages and room for one more sender.
     work: Notify,
@@ -34,7 +44,7 @@ pub(super) struct Queue {
 struct Lanes {
     is_open: bool,
     /// Lanes that have messages or senders; so there are never more than messages and senders.
-    by_destination: HashMap<Arc<Destination>, Lane>,
+    by_destination: HashMap<Arc<Destination>, Lane, RandomState>,
     /// What is known of endpoints, by their origin: of those that have lanes, and of those that were not well lately.
     endpoints: HashMap<Arc<str>, Endpoint>,
 }
@@ -52,9 +62,10 @@ impl Queue {
         Self {
             limits,
             account,
+            byte_limit: AtomicUsize::new(limits.queue_bytes),
             lanes: Mutex::new(Lanes {
                 is_open: true,
-                by_destination: HashMap::new(),
+                by_destination: HashMap::default(),
                 endpoints: HashMap::new(),
             }),
             work: Notify::new(),
@@ -67,54 +78,128 @@ impl Queue {
 
     pub(super) fn offer(&self, message: Message) {
         let now = clock::instant();
-        let needs_sender = {
+        let destination = Arc::clone(message.destination());
+        let (needs_sender, given_up) = {
             let mut lanes = self.lock();
             if !lanes.is_open {
                 drop(lanes);
-                self.account.refuse(DropReason::Shutdown);
+                self.account.refuse(&message, DropReason::Shutdown);
                 return;
             }
-            if let Err(reason) = self.make_room(&mut lanes, &message) {
-                drop(lanes);
-                self.account.refuse(reason);
-                return;
-            }
-            let destination = Arc::clone(message.destination());
             let ticket = Ticket::new(message, Arc::clone(&self.account), now);
-            lanes.push(&destination, ticket, &self.limits);
-            lanes.room_for_senders(&destination, now, &self.limits) > 0
+            let given_up = match self.fitting(ticket) {
+                Ok(ticket) => {
+                    lanes.push(&destination, ticket, &self.limits);
+                    self.relieve(&mut lanes, Some(&destination), usize::MAX, now)
+                }
+                Err(too_long) => vec![(too_long, DropReason::QueueFullBytes)],
+            };
+            let needs_sender = lanes.room_for_senders(&destination, now, &self.limits) > 0;
+            (needs_sender, given_up)
         };
+        self.part_with(given_up);
         if needs_sender {
             self.work.notify_one();
         }
     }
 
-    /// Makes room for `message` at the cost of the longest lane, as long as that stays longer than the message's own.
-    fn make_room(&self, lanes: &mut Lanes, message: &Message) -> Result<(), DropReason> {
-        let bytes = message.json().len();
-        if bytes > self.limits.queue_bytes {
-            return Err(DropReason::QueueFullBytes);
-        }
+    /// Lowers the bound by bytes, or raises it again up to the configured one, and sheds down to it at once.
+    pub(super) fn set_byte_limit(&self, bytes: usize) {
+        self.byte_limit
+            .store(bytes.min(self.limits.queue_bytes), Ordering::Relaxed);
         loop {
-            let (short, needed) = if self.account.held_messages() >= self.limits.queue_messages {
-                (Short::Messages, 1)
-            } else if self.account.held_bytes().saturating_add(bytes) > self.limits.queue_bytes {
-                (Short::Bytes, bytes)
-            } else {
-                return Ok(());
+            let given_up = {
+                let mut lanes = self.lock();
+                if self.short().is_none() || lanes.hold_nothing() {
+                    return;
+                }
+                self.relieve(&mut lanes, None, STEPS_AT_ONCE, clock::instant())
             };
-            let held = |lane: &Lane| lane.waiting.held(short);
-            let own = lanes.by_destination.get(message.destination()).map_or(0, held);
-            let longest = lanes
-                .by_destination
-                .values_mut()
-                .max_by_key(|lane| held(lane))
-                .filter(|lane| held(lane) > own.saturating_add(needed))
-                .and_then(|lane| lane.waiting.give_way());
-            match longest {
-                Some(ticket) => ticket.evict(short.reason()),
-                None => return Err(short.reason()),
+            self.part_with(given_up);
+        }
+    }
+
+    pub(super) fn stats(&self) -> ShipStats {
+        self.account.stats(self.byte_limit())
+    }
+
+    #[cfg(test)]
+    pub(super) fn lanes_and_endpoints(&self) -> (usize, usize) {
+        let lanes = self.lock();
+        (lanes.by_destination.len(), lanes.endpoints.len())
+    }
+
+    fn byte_limit(&self) -> usize {
+        self.byte_limit.load(Ordering::Relaxed)
+    }
+
+    /// What it is short of.
+    fn short(&self) -> Option<Short> {
+        let held_bytes = self.account.held_bytes();
+        if self.account.held_messages() > self.limits.queue_messages {
+            Some(Short::Messages)
+        } else if held_bytes > self.limits.queue_bytes {
+            Some(Short::Bytes(ShedCause::QueueFull))
+        } else if held_bytes > self.byte_limit() {
+            Some(Short::Bytes(ShedCause::Pressure))
+        } else {
+            None
+        }
+    }
+
+    /// The message if it can fit at all, if need be without its bodies. What cannot must not cost others their room.
+    fn fitting(&self, mut ticket: Ticket) -> Result<Ticket, Ticket> {
+        let limit = self.byte_limit();
+        if ticket.bytes() > limit && self.limits.shed.bodies {
+            let cause = if ticket.bytes() > self.limits.queue_bytes {
+                ShedCause::QueueFull
+            } else {
+                ShedCause::Pressure
+            };
+            ticket.shed_bodies(cause);
+        }
+        if ticket.bytes() > limit {
+            ticket.vacate();
+            return Err(ticket);
+        }
+        Ok(ticket)
+    }
+
+    /// Gives up bodies and messages, in at most `steps` of them, until the bounds hold; always of the destination that holds
+    /// most, and of `own` where no other holds more.
+    fn relieve(
+        &self,
+        lanes: &mut Lanes,
+        own: Option<&Arc<Destination>>,
+        steps: usize,
+        now: Instant,
+    ) -> Vec<(Ticket, DropReason)> {
+        let mut given_up = Vec::new();
+        for _ in 0..steps {
+            let Some(short) = self.short() else { break };
+            let Some(longest) = lanes.longest(short, own) else { break };
+            let Some(lane) = lanes.by_destination.get_mut(&longest) else {
+                break;
+            };
+            match lane.waiting.relieve(short, &self.limits.shed) {
+                Some(Relief::Bodies) => {}
+                Some(Relief::Message(mut ticket)) => {
+                    lanes.forget_if_idle(&longest, now);
+                    ticket.vacate();
+                    given_up.push((ticket, short.reason()));
+                }
+                // All that is held is under way.
+                None => break,
             }
+        }
+        given_up
+    }
+
+    /// Decides what becomes of messages that must leave the queue for the sake of others. They take no room any more and
+    /// the lock is not held.
+    fn part_with(&self, given_up: Vec<(Ticket, DropReason)>) {
+        for (ticket, reason) in given_up {
+            ticket.give_up(&Failure::without_attempt(reason));
         }
     }
 
@@ -143,6 +228,7 @@ impl Queue {
     /// When a sender can be used next without anything else happening: a repeat falls due, or a breaker lets one try.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
         let lanes = self.lock();
+        // One whose time came since `now` is due at once: no claim has seen it yet.
         let repeats = lanes
             .by_destination
             .values()
@@ -151,8 +237,9 @@ impl Queue {
             .endpoints
             .values()
             .filter(|endpoint| endpoint.lanes > 0)
-            .filter_map(|endpoint| endpoint.health.next_change(now));
-        repeats.chain(changes).filter(|due| *due > now).min()
+            .filter_map(|endpoint| endpoint.health.next_change(now))
+            .filter(|change| *change > now);
+        repeats.chain(changes).min()
     }
 
     /// Takes nothing from now on.
@@ -196,20 +283,34 @@ impl Lanes {
         lane.waiting.push(ticket);
     }
 
+    /// Whose lane holds most of what is short; `own` where no other holds more.
+    fn longest(&self, short: Short, own: Option<&Arc<Destination>>) -> Option<Arc<Destination>> {
+        let own = own.and_then(|own| self.by_destination.get_key_value(own));
+        let (longest, _) = self
+            .by_destination
+            .iter()
+            .chain(own)
+            .max_by_key(|(_, lane)| lane.waiting.held(short))?;
+        Some(Arc::clone(longest))
+    }
+
+    fn hold_nothing(&self) -> bool {
+        self.by_destination.values().all(|lane| lane.waiting.is_empty())
+    }
+
     /// How many senders a lane can use now beside those that it has.
-    fn room_for_senders(&self, destination: &Arc<Destination>, now: Instant, limits: &ShipLimits) -> usize {
-        let Some(lane) = self.by_destination.get(destination) else {
+    fn room_for_senders(&mut self, destination: &Arc<Destination>, now: Instant, limits: &ShipLimits) -> usize {
+        let Some(lane) = self.by_destination.get_mut(destination) else {
             return 0;
         };
+        // First of all, so that no repeat that has fallen due is waited for.
+        let ready = lane.waiting.ready(now);
         let Some(endpoint) = self.endpoints.get(&lane.origin) else {
             return 0;
         };
         let of_lane = limits.in_flight.saturating_sub(lane.senders);
         let of_endpoint = endpoint.health.allowed(now).saturating_sub(endpoint.senders);
-        let portions = lane
-            .waiting
-            .ready(now)
-            .div_ceil(lane.portion(limits).messages.max(1));
+        let portions = ready.div_ceil(lane.portion(limits).messages.max(1));
         portions.min(of_lane).min(of_endpoint)
     }
 
@@ -227,14 +328,22 @@ impl Lanes {
             return;
         };
         lane.senders -= 1;
-        let origin = Arc::clone(&lane.origin);
-        let is_idle = lane.senders == 0 && lane.waiting.is_empty();
-        if is_idle {
-            self.by_destination.remove(destination);
-        }
-        if let Some(endpoint) = self.endpoints.get_mut(&origin) {
+        if let Some(endpoint) = self.endpoints.get_mut(&lane.origin) {
             endpoint.senders -= 1;
-            endpoint.lanes -= usize::from(is_idle);
+        }
+        self.forget_if_idle(destination, now);
+    }
+
+    /// Lets go of a lane that has neither messages nor senders.
+    fn forget_if_idle(&mut self, destination: &Arc<Destination>, now: Instant) {
+        let is_idle = |lane: &Lane| lane.senders == 0 && lane.waiting.is_empty();
+        if !self.by_destination.get(destination).is_some_and(is_idle) {
+            return;
+        }
+        if let Some(lane) = self.by_destination.remove(destination)
+            && let Some(endpoint) = self.endpoints.get_mut(&lane.origin)
+        {
+            endpoint.lanes -= 1;
         }
         // An endpoint that is well has nothing to be remembered by.
         self.endpoints

@@ -134,3 +134,18 @@ fn every_file_of_a_directory_is_checked() {
     std::fs::remove_file(directory.path().join("b.yml")).expect("removed");
     assert_eq!(check_files(&config).expect("a.yml is right").entities, (1, 0, 0));
 }
+
+#[test]
+fn what_gives_way_is_what_the_configuration_says() {
+    use crate::ship::shed::{GoesFirst, ShedPolicy};
+
+    let policy = |text: &str| super::ship_limits(&config(text, None)).shed;
+    assert_eq!(policy(""), ShedPolicy::default());
+    let text = "[ship.shed]\nbodies = false\nerrors_last = false\ndrop = \"oldest\"";
+    let expected = ShedPolicy {
+        bodies: false,
+        errors_last: false,
+        first: GoesFirst::Oldest,
+    };
+    assert_eq!(policy(text), expected);
+}
