@@ -106,7 +106,8 @@ impl<'a> Document<'a> {
                 .map(|header| header.name.len() + header.value.len() + 6)
                 .sum()
         };
-        let body = |field: Option<&Noted<'_, BodyField<'_>>>, body: &Body| field.map_or(0, |_| body.bytes.len());
+        let body =
+            |field: Option<&Noted<'_, BodyField<'_>>>, body: &Body| field.map_or(0, |_| body.bytes.len());
         let request = input.joined.client.request.as_ref().map_or(0, |request| {
             let shown = self.request.as_ref().and_then(|part| part.body.as_ref());
             body(shown, &request.body) + request.target.len()

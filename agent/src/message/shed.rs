@@ -131,10 +131,7 @@ impl Span {
 
     fn range(self) -> Option<(usize, usize)> {
         (self.start < self.end).then_some(())?;
-        Some((
-            usize::try_from(self.start).ok()?,
-            usize::try_from(self.end).ok()?,
-        ))
+        Some((usize::try_from(self.start).ok()?, usize::try_from(self.end).ok()?))
     }
 }
 

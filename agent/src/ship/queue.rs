@@ -86,13 +86,13 @@ impl Queue {
                 self.account.refuse(&message, DropReason::Shutdown);
                 return;
             }
-            let ticket = Ticket::new(message, Arc::clone(&self.account), now);
-            let given_up = match self.fitting(ticket) {
-                Ok(ticket) => {
-                    lanes.push(&destination, ticket, &self.limits);
-                    self.relieve(&mut lanes, Some(&destination), usize::MAX, now)
-                }
-                Err(too_long) => vec![(too_long, DropReason::QueueFullBytes)],
+            let mut ticket = Ticket::new(message, Arc::clone(&self.account), now);
+            let given_up = if self.make_fit(&mut ticket) {
+                lanes.push(&destination, ticket, &self.limits);
+                self.relieve(&mut lanes, Some(&destination), usize::MAX, now)
+            } else {
+                ticket.vacate();
+                vec![(ticket, DropReason::QueueFullBytes)]
             };
             let needs_sender = lanes.room_for_senders(&destination, now, &self.limits) > 0;
             (needs_sender, given_up)
@@ -147,22 +147,17 @@ impl Queue {
         }
     }
 
-    /// The message if it can fit at all, if need be without its bodies. What cannot must not cost others their room.
-    fn fitting(&self, mut ticket: Ticket) -> Result<Ticket, Ticket> {
+    /// Whether the message can fit at all, if need be without its bodies. What cannot must not cost others their room.
+    fn make_fit(&self, ticket: &mut Ticket) -> bool {
         let limit = self.byte_limit();
         if ticket.bytes() > limit && self.limits.shed.bodies {
-            let cause = if ticket.bytes() > self.limits.queue_bytes {
+            ticket.shed_bodies(if ticket.bytes() > self.limits.queue_bytes {
                 ShedCause::QueueFull
             } else {
                 ShedCause::Pressure
-            };
-            ticket.shed_bodies(cause);
+            });
         }
-        if ticket.bytes() > limit {
-            ticket.vacate();
-            return Err(ticket);
-        }
-        Ok(ticket)
+        ticket.bytes() <= limit
     }
 
     /// Gives up bodies and messages, in at most `steps` of them, until the bounds hold; always of the destination that holds
@@ -177,7 +172,9 @@ impl Queue {
         let mut given_up = Vec::new();
         for _ in 0..steps {
             let Some(short) = self.short() else { break };
-            let Some(longest) = lanes.longest(short, own) else { break };
+            let Some(longest) = lanes.longest(short, own) else {
+                break;
+            };
             let Some(lane) = lanes.by_destination.get_mut(&longest) else {
                 break;
             };
@@ -299,7 +296,12 @@ impl Lanes {
     }
 
     /// How many senders a lane can use now beside those that it has.
-    fn room_for_senders(&mut self, destination: &Arc<Destination>, now: Instant, limits: &ShipLimits) -> usize {
+    fn room_for_senders(
+        &mut self,
+        destination: &Arc<Destination>,
+        now: Instant,
+        limits: &ShipLimits,
+    ) -> usize {
         let Some(lane) = self.by_destination.get_mut(destination) else {
             return 0;
         };

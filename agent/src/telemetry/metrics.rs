@@ -221,9 +221,7 @@ impl Families<'_, '_> {
             Kind::Counter,
         )?;
         let (name, help) = ("messages_dropped", "Messages that were not delivered");
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, Kind::Counter.of())?;
+        let mut family = self.0.encode_descriptor(name, help, None, Kind::Counter.of())?;
         for (outcome, counts) in [("success", &shed.successes), ("error", &shed.errors)] {
             for (reason, count) in counts {
                 let labels = [("reason", *reason), ("outcome", outcome)];

@@ -137,10 +137,10 @@ impl Waiting {
     pub(crate) fn relieve(&mut self, short: Short, policy: &ShedPolicy) -> Option<Relief> {
         use Kind::{BareError, BareSuccess, ErrorWithBodies, SuccessWithBodies};
         let (bodies, messages): (&[&[Kind]], &[&[Kind]]) = if policy.errors_last {
-            (&[&[SuccessWithBodies], &[ErrorWithBodies]], &[
-                &[SuccessWithBodies, BareSuccess],
-                &[ErrorWithBodies, BareError],
-            ])
+            (
+                &[&[SuccessWithBodies], &[ErrorWithBodies]],
+                &[&[SuccessWithBodies, BareSuccess], &[ErrorWithBodies, BareError]],
+            )
         } else {
             (&[&[SuccessWithBodies, ErrorWithBodies]], &[&Kind::ALL])
         };
@@ -211,11 +211,7 @@ impl Waiting {
     }
 
     fn remove(&mut self, place: Place) -> Option<Ticket> {
-        let Place {
-            again,
-            kind,
-            arrival,
-        } = place;
+        let Place { again, kind, arrival } = place;
         let ticket = if again {
             let (due, ticket) = self.again.shelf(kind).remove(&arrival)?;
             let is_due = self.due.remove(&(due, arrival)).is_some();
@@ -232,11 +228,7 @@ impl Waiting {
 
     /// Whatever comes of it, the message counts as bare from now on, so that nobody tries twice.
     fn shed_bodies(&mut self, place: Place, cause: ShedCause) {
-        let Place {
-            again,
-            kind,
-            arrival,
-        } = place;
+        let Place { again, kind, arrival } = place;
         if again {
             let Some((due, mut ticket)) = self.again.shelf(kind).remove(&arrival) else {
                 return;

@@ -113,7 +113,10 @@ fn what_gives_way_is_what_the_policy_says() {
         let stats = handle.stats();
         assert!(stats.queued_bytes <= limits.queue_bytes && stats.queued_messages <= limits.queue_messages);
         assert_eq!(counted(&stats.shed), counts, "{names} {policy:?}");
-        let by_reason = counts.1.iter().map(|(reason, successes, errors)| (*reason, successes + errors));
+        let by_reason = counts
+            .1
+            .iter()
+            .map(|(reason, successes, errors)| (*reason, successes + errors));
         assert_eq!(dropped(&ledger.snapshot()), by_reason.collect::<Vec<_>>());
         assert_eq!(waiting(&handle, SLOW), left, "{names} {policy:?}");
         assert!(ledger.snapshot().is_balanced());
@@ -207,9 +210,15 @@ fn lowering_the_bound_sheds_at_once() {
 
     handle.set_byte_limit(300 * bare + whole);
     let stats = handle.stats();
-    assert_eq!((stats.queued_bytes, stats.queued_messages), (300 * bare + whole, 301));
+    assert_eq!(
+        (stats.queued_bytes, stats.queued_messages),
+        (300 * bare + whole, 301)
+    );
     assert_eq!(counted(&stats.shed), (vec![("pressure", 300)], vec![]));
-    assert_eq!(stats.shed.bodies[1].bytes, u64::try_from(300 * (whole - bare)).unwrap());
+    assert_eq!(
+        stats.shed.bodies[1].bytes,
+        u64::try_from(300 * (whole - bare)).unwrap()
+    );
 
     // What comes in meanwhile is no exception.
     offer(&handle, &ledger, SLOW, "c");

@@ -20,9 +20,16 @@ fn samples() -> Vec<Message> {
         let joined = exchange("GET", "/", &[], "", status, &[], &"x".repeat(bytes));
         message_of(&joined, &nowhere(), true, Profile::Extended, &Redaction::Default)
     };
-    [(200, 0), (200, 100), (200, 3000), (503, 0), (503, 100), (503, 3000)]
-        .map(|(status, bytes)| sample(status, bytes))
-        .into()
+    [
+        (200, 0),
+        (200, 100),
+        (200, 3000),
+        (503, 0),
+        (503, 100),
+        (503, 3000),
+    ]
+    .map(|(status, bytes)| sample(status, bytes))
+    .into()
 }
 
 /// A message that waits, in the list.
@@ -174,10 +181,18 @@ fn check(samples: &[Message], steps: &[Step], policy: &ShedPolicy) {
         let ready = list.0.iter().filter(|listed| List::is_ready(listed, now)).count();
         assert_eq!(waiting.ready(now), ready, "{step:?}");
         let later = list.0.iter().filter_map(|listed| listed.due);
-        assert_eq!(waiting.next_due(), later.filter(|due| *due > now).min(), "{step:?}");
+        assert_eq!(
+            waiting.next_due(),
+            later.filter(|due| *due > now).min(),
+            "{step:?}"
+        );
         assert_eq!(waiting.held(Short::Messages), list.0.len(), "{step:?}");
         let bytes: usize = list.0.iter().map(|listed| listed.bytes).sum();
-        assert_eq!(waiting.held(Short::Bytes(ShedCause::QueueFull)), bytes, "{step:?}");
+        assert_eq!(
+            waiting.held(Short::Bytes(ShedCause::QueueFull)),
+            bytes,
+            "{step:?}"
+        );
         assert_eq!(waiting.is_empty(), list.0.is_empty(), "{step:?}");
         let lent_bytes: usize = lent.iter().map(Ticket::bytes).sum();
         assert_eq!(account.held_bytes(), bytes + lent_bytes, "{step:?}");
