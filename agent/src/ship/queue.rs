@@ -417,6 +417,12 @@ impl Claim {
         if let Some(endpoint) = endpoints.get_mut(&lane.origin) {
             endpoint.health.ended(ended, now);
         }
+        // The bound may have been lowered while these were under way.
+        let given_up = self
+            .queue
+            .relieve(&mut lanes, Some(&self.destination), usize::MAX, now);
+        drop(lanes);
+        self.queue.part_with(given_up);
     }
 }
 

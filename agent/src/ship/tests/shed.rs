@@ -5,6 +5,10 @@ use crate::clock::{self, WallClock};
 use crate::message::redact::Redaction;
 use crate::message::tests::{config, exchange, nowhere};
 use crate::message::{BuildInput, Message, Profile, build};
+use crate::ship::account::Ticket;
+use crate::ship::batch::AnswerForm;
+use crate::ship::lane::Lent;
+use crate::ship::lane::health::Ended;
 use crate::ship::shed::{GoesFirst, ShedPolicy, ShedStats};
 use crate::telemetry::ledger::{ExchangeLedger, LedgerSnapshot};
 
@@ -253,15 +257,26 @@ fn nothing_is_left_of_a_lane_that_gave_up_everything() {
 #[test]
 fn what_is_under_way_is_not_shed() {
     let (handle, ledger, _shipper) = idle(once());
-    offer(&handle, &ledger, SLOW, "a");
-    let claim = handle.queue.claims(clock::instant()).remove(0);
-    let ticket = claim.next(clock::instant()).pop().unwrap();
-    handle.set_byte_limit(0);
-    assert_eq!(handle.stats().queued_messages, 1);
+    let (_, bare) = sizes();
+    offer(&handle, &ledger, SLOW, "ab");
+    let now = clock::instant();
+    let claim = handle.queue.claims(now).remove(0);
+    let mut under_way: Vec<Ticket> = (0..2).flat_map(|_| claim.next(now)).collect();
+    handle.set_byte_limit(bare);
+    assert_eq!(handle.stats().queued_messages, 2);
+    under_way.remove(0).ship();
+    let ticket = under_way.remove(0);
     assert!(ticket.message().shed_bytes() > 0);
-    ticket.ship();
+
+    // To be sent again, it waits.
+    let again = vec![Lent { ticket, due: now }];
+    claim.finish(Ended::Failed, AnswerForm::Other, again, now);
+    let stats = handle.stats();
+    assert_eq!((stats.queued_messages, stats.queued_bytes), (1, bare));
+    assert_eq!(counted(&stats.shed), (vec![("pressure", 1)], vec![]));
     drop(claim);
-    assert_eq!(ledger.snapshot().shipped, 1);
+    assert_eq!(waiting(&handle, SLOW), "b-");
+    assert_eq!(ledger.snapshot().shipped, 2);
 }
 
 #[test]
