@@ -1,8 +1,6 @@
 use std::sync::Arc;
 
-use hyper::Uri;
-
-use super::{Clients, MAX_CLIENTS, MAX_MS, duration, intercept, is_this_host};
+use super::{Clients, MAX_CLIENTS, MAX_MS, duration, is_this_host};
 use crate::clock;
 use crate::message::tests::config;
 use crate::plugin::Destination;
@@ -56,16 +54,6 @@ fn a_pool_is_of_one_endpoint_one_token_and_one_way() {
         &|it| it.transport.proxy = Some(ProxyChoice::Direct),
         2,
     );
-}
-
-#[test]
-fn a_chosen_proxy_is_taken_with_its_credentials() {
-    let target: Uri = "https://endpoint.example:443/".parse().unwrap();
-    let choice = ProxyChoice::parse("http://me:pass%20word@proxy.example:3128").unwrap();
-    let proxy = intercept(&choice, &target).unwrap().unwrap();
-    assert_eq!(proxy.uri().authority().unwrap().as_str(), "proxy.example:3128");
-    assert_eq!(proxy.basic_auth().unwrap(), "Basic bWU6cGFzcyB3b3Jk");
-    assert!(intercept(&ProxyChoice::Direct, &target).unwrap().is_none());
 }
 
 #[test]

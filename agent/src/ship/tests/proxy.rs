@@ -210,15 +210,14 @@ async fn a_destination_s_own_proxy_comes_before_the_general_one() {
 }
 
 #[tokio::test]
-async fn http2_in_clear_text_is_tunnelled_too() {
-    let endpoint = ListEndpoint::start_with(None, Version::HTTP_2, |_| Reply::list(200, ["success"])).await;
-    let proxy = Proxy::start(Manner::Serves).await;
-    let mut destination = destination(&endpoint.url());
+async fn http2_in_clear_text_is_spoken_to_the_proxy_itself() {
+    let proxy = ListEndpoint::start_with(None, Version::HTTP_2, |_| Reply::list(200, ["success"])).await;
+    let mut destination = destination("http://endpoint.invalid/buckets/b/messages");
     destination.transport.http_version = HttpVersion::Two;
-    destination.transport.proxy = Some(proxy.choice(""));
+    destination.transport.proxy = ProxyChoice::parse(proxy.url().trim_end_matches("/buckets/b/messages"));
     assert_eq!(ship(&destination).await, (1, vec![]));
-    assert!(proxy.heads()[0].starts_with("connect "));
-    assert_eq!(endpoint.of_each(|got| got.head.version), [Version::HTTP_2]);
+    let got = proxy.of_each(|got| (got.head.version, got.head.uri.to_string()));
+    assert_eq!(got, [(Version::HTTP_2, destination.url.to_string())]);
 }
 
 #[tokio::test]
