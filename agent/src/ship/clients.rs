@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use hyper::http::uri::{InvalidUri, Uri};
 use lru::LruCache;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
@@ -47,6 +48,9 @@ pub enum ClientError {
     /// The proxy's address is none.
     #[error("the proxy's address cannot be used")]
     Proxy(#[source] reqwest::Error),
+    /// The address is none that HTTP can be spoken to.
+    #[error("the endpoint's address cannot be used")]
+    Address(#[source] InvalidUri),
     /// The token has characters that a header cannot carry.
     #[error("the access token cannot stand in a header")]
     Token,
@@ -179,6 +183,12 @@ impl Endpoint {
     }
 
     fn of_client(client: Client, destination: &Destination) -> Result<Self, ClientError> {
+        // The client would find it with each post.
+        destination
+            .url
+            .as_str()
+            .parse::<Uri>()
+            .map_err(ClientError::Address)?;
         let bearer = format!("Bearer {}", destination.access_token.expose());
         let mut authorization = HeaderValue::try_from(bearer).map_err(|_invalid| ClientError::Token)?;
         authorization.set_sensitive(true);

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Clients, MAX_CLIENTS, MAX_MS, duration, is_this_host};
+use super::{ClientError, Clients, MAX_CLIENTS, MAX_MS, duration, is_this_host};
 use crate::clock;
 use crate::message::tests::config;
 use crate::plugin::Destination;
@@ -54,6 +54,34 @@ fn a_pool_is_of_one_endpoint_one_token_and_one_way() {
         &|it| it.transport.proxy = Some(ProxyChoice::Direct),
         2,
     );
+}
+
+#[test]
+fn an_address_that_no_request_can_carry_is_refused_at_once() {
+    let destination = Arc::new(destination(&format!(
+        "http://127.0.0.1:1/{}",
+        "a".repeat(1 << 16)
+    )));
+    let error = Clients::new(1)
+        .endpoint(&destination, clock::instant())
+        .unwrap_err();
+    assert!(
+        matches!(error, ClientError::Address(_)) && !error.may_pass(),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn what_is_shown_of_an_endpoint_has_no_secret() {
+    let mut destination = destination("http://192.0.2.1/buckets/a/messages");
+    destination.access_token = Secret::new("t0ken");
+    destination.transport.proxy = ProxyChoice::parse("http://me:passw0rd@192.0.2.2:3128");
+    let endpoint = Clients::new(1)
+        .endpoint(&Arc::new(destination), clock::instant())
+        .unwrap();
+    let shown = format!("{endpoint:?}");
+    assert!(shown.contains("192.0.2.2"), "{shown}");
+    assert!(!shown.contains("t0ken") && !shown.contains("passw0rd"), "{shown}");
 }
 
 #[test]
