@@ -20,7 +20,7 @@ use crate::ship::clients::Endpoint;
 use crate::ship::failure::{self, Failure};
 use crate::ship::lane::health::Ended;
 
-/// How often a post is begun anew when its connection turns out to be closed.
+/// How often a post is begun anew when the endpoint says that it has seen nothing of it.
 const FRESH_CONNECTIONS: u32 = 2;
 
 /// How much longer an answer may be for each further message of a list, bytes.
