@@ -12,6 +12,7 @@ use crate::capture::event::KernelTime;
 use crate::clock::WallClock;
 use crate::correlate::JoinedExchange;
 use crate::gateway::entities::{Consumer, Route, Scope, Service};
+use crate::gateway::groups::Groups;
 use crate::gateway::snapshot::{
     ConsumerMatch, CredentialPlace, KnownBy, Resolution, RouteMatch, UnknownRoute,
 };
@@ -473,6 +474,7 @@ fn the_extended_profile_names_everything() {
                 id_is_known: true,
                 username: Some(id("alice")),
                 custom_id: None,
+                groups: Groups::default(),
             }),
             KnownBy::Credentials,
         ),
