@@ -376,7 +376,9 @@ fn consumer_answer(foreseen: &Foreseen, resolution: &Resolution) -> ConsumerAnsw
         consumer,
         by,
         groups: match &resolution.consumer {
-            ConsumerMatch::Known(consumer, _) => consumer.groups.names().into_iter().map(str::to_owned).collect(),
+            ConsumerMatch::Known(consumer, _) => {
+                consumer.groups.names().into_iter().map(str::to_owned).collect()
+            }
             ConsumerMatch::Nobody | ConsumerMatch::Unknown => Vec::new(),
         },
         plugins: steps.map(step).collect(),

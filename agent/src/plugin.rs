@@ -322,7 +322,8 @@ impl PluginSet {
                 let found = first(Some(&consumer.id), &groups);
                 // The strongest of several is the strongest of all pairs, so one more group at a time tells it all.
                 let may_differ = |other: &Arc<ConsumerGroup>| {
-                    let with = |group: &ConsumerGroup| consumer.groups.contains(&group.id) || group.id == other.id;
+                    let with =
+                        |group: &ConsumerGroup| consumer.groups.contains(&group.id) || group.id == other.id;
                     differs(Some(&consumer.id), &self.groups_where(with), found)
                 };
                 let is_certain = !consumer.groups.is_partial() || !self.groups.iter().any(may_differ);

@@ -166,7 +166,8 @@ impl Gathered {
             self.entities.consumers.push(consumer);
             self.plugins(&fields, Parent::Consumer(&id), report);
             self.credentials.lists(&fields, Some(&id), report);
-            self.groups.of_consumer(&fields, &id, self.workspace.as_ref(), report);
+            self.groups
+                .of_consumer(&fields, &id, self.workspace.as_ref(), report);
         }
         for fields in root.objects("consumer_groups", report) {
             let mut group = forms::consumer_group(&fields, report);
@@ -175,7 +176,8 @@ impl Gathered {
             self.unique("consumer_groups", &id, group.name.as_ref(), &fields, report);
             self.entities.consumer_groups.groups.push(group);
             self.plugins(&fields, Parent::ConsumerGroup(&id), report);
-            self.groups.of_group(&fields, &id, self.workspace.as_ref(), report);
+            self.groups
+                .of_group(&fields, &id, self.workspace.as_ref(), report);
         }
         self.groups.apart(&root, self.workspace.as_ref(), report);
         let has_groups = ["consumer_groups", "consumer_group_consumers"].map(|key| root.get(key).is_some());
@@ -281,7 +283,8 @@ impl Gathered {
         }
         for (form, origin) in self.groups.finish() {
             let mut wanted = Wanted(&origin, &self.known, &mut mistakes);
-            let is_there = |kind, reference| find(&self.known, origin.workspace.as_ref(), kind, reference).is_some();
+            let is_there =
+                |kind, reference| find(&self.known, origin.workspace.as_ref(), kind, reference).is_some();
             // A file that holds only what is tagged may name a group, or a group in it a consumer, that stands elsewhere.
             if !self.notes.is_empty()
                 && !(is_there("consumer_groups", &form.group) && is_there("consumers", &form.consumer))
@@ -291,10 +294,12 @@ impl Gathered {
             }
             let group_id = wanted.find(Some(&form.group), "consumer_groups", "consumer_group");
             let consumer_id = wanted.find(Some(&form.consumer), "consumers", "consumer");
-            let member = group_id.zip(consumer_id).map(|(group_id, consumer_id)| Membership {
-                group_id,
-                consumer_id,
-            });
+            let member = group_id
+                .zip(consumer_id)
+                .map(|(group_id, consumer_id)| Membership {
+                    group_id,
+                    consumer_id,
+                });
             entities.consumer_groups.members.extend(member);
         }
         let asks_for_tokens = entities.plugins.iter().any(|plugin| plugin.name == "oauth2");

@@ -109,11 +109,18 @@ pub struct Members {
 impl Members {
     /// Ties members to groups. A group that is not there (it was removed between two pages) is nobody's.
     #[must_use]
-    pub fn of(members: Vec<Membership>, groups: &HashMap<Arc<str>, Arc<ConsumerGroup>>, is_partial: bool) -> Self {
+    pub fn of(
+        members: Vec<Membership>,
+        groups: &HashMap<Arc<str>, Arc<ConsumerGroup>>,
+        is_partial: bool,
+    ) -> Self {
         let mut lists: HashMap<Arc<str>, Vec<Arc<ConsumerGroup>>> = HashMap::new();
         for member in members {
             if let Some(group) = groups.get(&member.group_id) {
-                lists.entry(member.consumer_id).or_default().push(Arc::clone(group));
+                lists
+                    .entry(member.consumer_id)
+                    .or_default()
+                    .push(Arc::clone(group));
             }
         }
         let of_list = |list: Vec<Arc<ConsumerGroup>>| Groups {

@@ -186,7 +186,10 @@ impl Snapshot {
             members,
             is_partial,
         } = entities.consumer_groups;
-        let groups: HashMap<_, _> = groups.into_iter().map(|it| (Arc::clone(&it.id), Arc::new(it))).collect();
+        let groups: HashMap<_, _> = groups
+            .into_iter()
+            .map(|it| (Arc::clone(&it.id), Arc::new(it)))
+            .collect();
         let group_by_name = |group: &Arc<ConsumerGroup>| Some((group.name.clone()?, Arc::clone(group)));
         let members = Members::of(members, &groups, is_partial);
         let snapshot = Self {

@@ -230,7 +230,10 @@ fn config(fields: &Fields<'_>, parents: &Parents, report: &mut Report) -> Option
         report.wrong(&fields.path_of("api"), "cannot stand beside a route or a service");
     }
     if consumer.is_some() && consumer_group.is_some() {
-        report.wrong(&fields.path_of("consumer_group"), "cannot stand beside a consumer");
+        report.wrong(
+            &fields.path_of("consumer_group"),
+            "cannot stand beside a consumer",
+        );
     }
     let enabled = fields.boolean("enabled", report).unwrap_or(true);
     let settings = schema::settings(fields.get("config"), fields.path_of("config"), report)?;
@@ -289,7 +292,13 @@ fn of_environment(values: EnvironmentValues<'_>, report: &mut Report) -> Option<
 fn twice(configs: &[Found]) -> Vec<document::Mistake> {
     let key = |config: &UnboundConfig| {
         let text = |reference: &Option<Reference>| reference.as_ref().map(|it| it.text().to_owned());
-        [&config.service, &config.route, &config.consumer, &config.consumer_group].map(text)
+        [
+            &config.service,
+            &config.route,
+            &config.consumer,
+            &config.consumer_group,
+        ]
+        .map(text)
     };
     let mut first = HashMap::new();
     let mut mistakes = Vec::new();

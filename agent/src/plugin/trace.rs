@@ -76,7 +76,9 @@ impl PluginSet {
             ConsumerMatch::Nobody | ConsumerMatch::Unknown => false,
         };
         let (has_groups, are_groups_known) = match &resolution.consumer {
-            ConsumerMatch::Known(known, _) => (known.groups.iter().next().is_some(), !known.groups.is_partial()),
+            ConsumerMatch::Known(known, _) => {
+                (known.groups.iter().next().is_some(), !known.groups.is_partial())
+            }
             ConsumerMatch::Nobody | ConsumerMatch::Unknown => (false, true),
         };
         let groups = self.groups_where(is_in);
@@ -116,14 +118,17 @@ impl PluginSet {
         };
         // Most gateways have no consumer groups.
         let shows_groups = has_groups || !self.groups.is_empty();
-        let shapes = SHAPES.iter().filter(|shape| shape.by != By::Group || shows_groups);
+        let shapes = SHAPES
+            .iter()
+            .filter(|shape| shape.by != By::Group || shows_groups);
         shapes.map(of).collect()
     }
 
     /// Whether an enabled configuration has this shape, and the parts that are known.
     fn has_any(&self, shape: &Shape, parts: Parts<'_>) -> bool {
-        let agrees =
-            |own: &Option<Arc<str>>, known: Option<&Arc<str>>| own.is_none() || known.is_none() || own.as_ref() == known;
+        let agrees = |own: &Option<Arc<str>>, known: Option<&Arc<str>>| {
+            own.is_none() || known.is_none() || own.as_ref() == known
+        };
         self.active.keys().any(|own| {
             shape.is_of(own)
                 && agrees(&own.route_id, parts.route)

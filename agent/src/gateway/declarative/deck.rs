@@ -133,13 +133,7 @@ pub(super) fn prepare(root: &mut Value, report: &mut Report) -> Vec<SnapshotWarn
 
 /// Fields whose values are not read here, or may be missing: whom a credential names is then unknown.
 fn is_unread(key: &str) -> bool {
-    let others = [
-        "plugins",
-        "tags",
-        "acls",
-        "client_certificate",
-        "ca_certificates",
-    ];
+    let others = ["plugins", "tags", "acls", "client_certificate", "ca_certificates"];
     others.contains(&key) || key.ends_with("_credentials") || key.ends_with("_secrets")
 }
 

@@ -299,7 +299,12 @@ impl ApiClient {
                 // Lua's JSON has `{}` for an empty list.
                 Some(Value::Object(map)) if map.is_empty() => {}
                 None | Some(Value::Null) => absent.map_err(malformed)?,
-                Some(_) => return Err(malformed(&format!("the page has no list `{}`", lists.join("` or `")))),
+                Some(_) => {
+                    return Err(malformed(&format!(
+                        "the page has no list `{}`",
+                        lists.join("` or `")
+                    )));
+                }
             }
             let Some(next) = offset_of(&page) else {
                 return Ok(());

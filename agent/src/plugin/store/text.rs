@@ -91,7 +91,10 @@ fn plugin(fields: &Fields<'_>, report: &mut Report) -> Option<StoredPlugin> {
         consumer_group: fields.reference("consumer_group", report),
     };
     if scope.consumer.is_some() && scope.consumer_group.is_some() {
-        report.wrong(&fields.path_of("consumer_group"), "cannot stand beside a consumer");
+        report.wrong(
+            &fields.path_of("consumer_group"),
+            "cannot stand beside a consumer",
+        );
     }
     if scope.api.is_some() && (scope.service.is_some() || scope.route.is_some()) {
         report.wrong(&fields.path_of("api"), "cannot stand beside a route or a service");
@@ -136,9 +139,15 @@ fn id(fields: &Fields<'_>, scope: &NamedScope, report: &mut Report) -> Option<St
             let text = reference.as_ref().map(Reference::text);
             text.unwrap_or_default().to_owned()
         };
-        let mut scope = [&scope.service, &scope.route, &scope.api, &scope.consumer, &scope.consumer_group]
-            .map(text)
-            .to_vec();
+        let mut scope = [
+            &scope.service,
+            &scope.route,
+            &scope.api,
+            &scope.consumer,
+            &scope.consumer_group,
+        ]
+        .map(text)
+        .to_vec();
         // Ids were derived before there were groups, and stay.
         scope.pop_if(|group| group.is_empty());
         let derived = Uuid::new_v5(&Uuid::NAMESPACE_OID, scope.join("\n").as_bytes());
@@ -165,7 +174,14 @@ impl Seen {
         let path = &fields.path;
         let text = |reference: &Option<Reference>| reference.as_ref().map(|it| it.text().to_owned());
         let scope = &plugin.scope;
-        let scope = [&scope.service, &scope.route, &scope.api, &scope.consumer, &scope.consumer_group].map(text);
+        let scope = [
+            &scope.service,
+            &scope.route,
+            &scope.api,
+            &scope.consumer,
+            &scope.consumer_group,
+        ]
+        .map(text);
         if let Some(other) = self.scopes.insert(scope, path.clone()) {
             report.wrong(
                 path,
