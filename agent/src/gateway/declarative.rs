@@ -292,8 +292,11 @@ impl Gathered {
                 entities.consumer_groups.is_partial = true;
                 continue;
             }
-            let group_id = wanted.find(Some(&form.group), "consumer_groups", "consumer_group");
-            let consumer_id = wanted.find(Some(&form.consumer), "consumers", "consumer");
+            let at = |field: &str| form.place_of(&origin.path, field);
+            let path = at("consumer_group");
+            let group_id = wanted.find_at(&form.group, "consumer_groups", "consumer_group", path);
+            let path = at("consumer");
+            let consumer_id = wanted.find_at(&form.consumer, "consumers", "consumer", path);
             let member = group_id
                 .zip(consumer_id)
                 .map(|(group_id, consumer_id)| Membership {
@@ -343,13 +346,24 @@ struct Wanted<'a>(
 
 impl Wanted<'_> {
     fn find(&mut self, reference: Option<&Reference>, kind: &'static str, field: &str) -> Option<Arc<str>> {
-        let reference = reference?;
+        let path = format!("{}.{field}", self.0.path);
+        self.find_at(reference?, kind, field, path)
+    }
+
+    /// The same for a name that stands at `path`.
+    fn find_at(
+        &mut self,
+        reference: &Reference,
+        kind: &'static str,
+        field: &str,
+        path: String,
+    ) -> Option<Arc<str>> {
         let found = find(self.1, self.0.workspace.as_ref(), kind, reference);
         if found.is_none() {
             let text = reference.text();
             self.2.push(document::Mistake {
                 origin: Arc::clone(&self.0.file),
-                place: document::Place::Path(format!("{}.{field}", self.0.path)),
+                place: document::Place::Path(path),
                 text: format!("there is no {field} `{text}`"),
             });
         }

@@ -14,6 +14,19 @@ use crate::gateway::fields::{Fields, Report};
 pub(super) struct MemberForm {
     pub(super) group: Reference,
     pub(super) consumer: Reference,
+    /// Whether each is named in a field of its own, below the form's place; else the one that is named stands there.
+    is_apart: bool,
+}
+
+impl MemberForm {
+    /// Where the name is that `field` would have.
+    pub(super) fn place_of(&self, path: &str, field: &str) -> String {
+        if self.is_apart {
+            format!("{path}.{field}")
+        } else {
+            path.to_owned()
+        }
+    }
 }
 
 /// All of one reading, each with the place that a mistake would name.
@@ -31,7 +44,16 @@ impl MemberForms {
     ) {
         for (group, path) in fields.references("groups", report) {
             let consumer = Reference::Id(id.to_string());
-            self.push(MemberForm { group, consumer }, path, workspace, report);
+            self.push(
+                MemberForm {
+                    group,
+                    consumer,
+                    is_apart: false,
+                },
+                path,
+                workspace,
+                report,
+            );
         }
     }
 
@@ -45,7 +67,16 @@ impl MemberForms {
     ) {
         for (consumer, path) in fields.references("consumers", report) {
             let group = Reference::Id(id.to_string());
-            self.push(MemberForm { group, consumer }, path, workspace, report);
+            self.push(
+                MemberForm {
+                    group,
+                    consumer,
+                    is_apart: false,
+                },
+                path,
+                workspace,
+                report,
+            );
         }
     }
 
@@ -60,7 +91,16 @@ impl MemberForms {
             };
             if let (Some(group), Some(consumer)) = (required("consumer_group"), required("consumer")) {
                 let path = fields.path.clone();
-                self.push(MemberForm { group, consumer }, path, workspace, report);
+                self.push(
+                    MemberForm {
+                        group,
+                        consumer,
+                        is_apart: true,
+                    },
+                    path,
+                    workspace,
+                    report,
+                );
             }
         }
     }
