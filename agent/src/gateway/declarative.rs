@@ -286,9 +286,8 @@ impl Gathered {
             let is_there =
                 |kind, reference| find(&self.known, origin.workspace.as_ref(), kind, reference).is_some();
             // A file that holds only what is tagged may name a group, or a group in it a consumer, that stands elsewhere.
-            if !self.notes.is_empty()
-                && !(is_there("consumer_groups", &form.group) && is_there("consumers", &form.consumer))
-            {
+            let is_whole = is_there("consumer_groups", &form.group) && is_there("consumers", &form.consumer);
+            if !is_whole && !self.notes.is_empty() {
                 entities.consumer_groups.is_partial = true;
                 continue;
             }

@@ -301,8 +301,8 @@ pub struct Entities {
     pub routes: Vec<Route>,
     /// Consumers.
     pub consumers: Vec<Consumer>,
-    /// Groups of consumers.
-    pub consumer_groups: ConsumerGroups,
+    /// Groups of consumers; most gateways have none.
+    pub consumer_groups: Box<ConsumerGroups>,
     /// Plugins, `runscope` ones included.
     pub plugins: Vec<Plugin>,
     /// Credentials of consumers.

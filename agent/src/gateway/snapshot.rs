@@ -185,7 +185,7 @@ impl Snapshot {
             groups,
             members,
             is_partial,
-        } = entities.consumer_groups;
+        } = *entities.consumer_groups;
         let groups: HashMap<_, _> = groups
             .into_iter()
             .map(|it| (Arc::clone(&it.id), Arc::new(it)))

@@ -105,18 +105,17 @@ impl Gathered {
 
     /// A refusal is noted; whatever else it is fails the reading, so that the last one stays.
     fn unread_groups(&mut self, error: SourceError) -> Result<(), SourceError> {
-        match error {
-            SourceError::Status {
-                url,
-                status: status @ (401 | 403 | 405),
-                ..
-            } => {
-                self.contents = Uuid::new_v5(&self.contents, url.as_bytes());
-                self.unread_members(&format!("{url}: answered {status}"));
-                Ok(())
-            }
-            other => Err(other),
+        if let SourceError::Status {
+            url,
+            status: status @ (401 | 403 | 405),
+            ..
+        } = &error
+        {
+            self.contents = Uuid::new_v5(&self.contents, url.as_bytes());
+            self.unread_members(&format!("{url}: answered {status}"));
+            return Ok(());
         }
+        Err(error)
     }
 
     fn unread_members(&mut self, why: &str) {

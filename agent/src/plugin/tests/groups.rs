@@ -103,7 +103,10 @@ fn configs(states: &[u8]) -> Vec<UnboundConfig> {
     all.map(of).collect()
 }
 
-fn who(snapshot: &Snapshot, is_partial: bool) -> Vec<(ConsumerMatch, Vec<(bool, Vec<&'static str>)>)> {
+/// Somebody who it may be: whether it is the consumer that configurations are bound to, and the groups.
+type Person = (bool, Vec<&'static str>);
+
+fn who(snapshot: &Snapshot, is_partial: bool) -> Vec<(ConsumerMatch, Vec<Person>)> {
     let known = |name: &str, groups: &[&'static str]| {
         let consumer = snapshot
             .consumer(&Reference::Name(name.to_owned()))
