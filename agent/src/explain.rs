@@ -118,6 +118,9 @@ pub struct ConsumerAnswer {
     /// The consumer.
     #[serde(flatten)]
     pub consumer: Option<Named>,
+    /// The consumer groups that it is in, in the order in which they count.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// How it was known: as `kong.consumer.by` in messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<KnownBy>,
@@ -372,6 +375,12 @@ fn consumer_answer(foreseen: &Foreseen, resolution: &Resolution) -> ConsumerAnsw
         answer,
         consumer,
         by,
+        groups: match &resolution.consumer {
+            ConsumerMatch::Known(consumer, _) => {
+                consumer.groups.names().into_iter().map(str::to_owned).collect()
+            }
+            ConsumerMatch::Nobody | ConsumerMatch::Unknown => Vec::new(),
+        },
         plugins: steps.map(step).collect(),
         why: why_consumer(foreseen, resolution),
     }

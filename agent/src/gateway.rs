@@ -13,6 +13,7 @@ pub mod document;
 pub mod entities;
 pub mod fields;
 pub mod forms;
+pub mod groups;
 pub mod ids;
 pub mod konnect;
 pub mod ports;

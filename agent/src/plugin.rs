@@ -1,19 +1,23 @@
 //! The `runscope` configurations: which there are, and which is in force for an exchange.
 //!
 //! In: configurations in Kong's own declarative form or from the environment's values, a [`Snapshot`] to bind them to, and
-//! [`Resolution`]s. Out: a [`Decision`]. Precedence is Kong's (Kong 3.9 kong/runloop/plugins_iterator.lua). Deliberately absent:
+//! [`Resolution`]s. Out: a [`Decision`]. Precedence is Kong's (`precedence`). Deliberately absent:
 //! reading files and the environment (values come as arguments), and a store.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::gateway::entities::{Reference, Scope};
+use crate::gateway::groups::ConsumerGroup;
 use crate::gateway::snapshot::{ConsumerMatch, Resolution, RouteMatch, Snapshot};
 use crate::plugin::transport::Transport;
 use crate::telemetry::secret::Secret;
 
+use self::precedence::{Parts, precedence, rank};
+
 pub mod file;
 pub mod from_gateway;
+mod precedence;
 pub mod schema;
 pub mod store;
 pub mod stored;
@@ -73,6 +77,8 @@ pub struct UnboundConfig {
     pub route: Option<Reference>,
     /// The Consumer it names.
     pub consumer: Option<Reference>,
+    /// The consumer group it names.
+    pub consumer_group: Option<Reference>,
     /// A disabled configuration falls through to the next less specific one.
     pub enabled: bool,
     /// Whether bodies are sent.
@@ -109,6 +115,12 @@ pub enum InactiveReason {
     /// The gateway has no such Consumer.
     #[error("the gateway has no consumer `{0}`")]
     NoConsumer(String),
+    /// The gateway has no such consumer group.
+    #[error("the gateway has no consumer group `{0}`")]
+    NoConsumerGroup(String),
+    /// It names a Consumer and a consumer group.
+    #[error("it is bound to a consumer and to a consumer group, of which Kong takes one only")]
+    ConsumerAndGroup,
     /// It names a Route and a Service that the Route does not lead to.
     #[error("its route does not lead to its service")]
     Disjoint,
@@ -131,6 +143,7 @@ impl UnboundConfig {
             ("route", &self.route),
             ("service", &self.service),
             ("consumer", &self.consumer),
+            ("consumer_group", &self.consumer_group),
         ]
         .into_iter()
         .filter_map(|(kind, reference)| Some(format!("{kind}={}", reference.as_ref()?.text())))
@@ -168,6 +181,8 @@ pub struct PluginSet {
     active: HashMap<Scope, Arc<PluginConfig>>,
     /// Every one that could be bound, disabled ones too.
     bound: Vec<Arc<PluginConfig>>,
+    /// The consumer groups that some are bound to, in the order in which groups count.
+    groups: Vec<Arc<ConsumerGroup>>,
     inactive: Vec<Inactive>,
     wants_bodies: bool,
 }
@@ -204,6 +219,12 @@ impl PluginSet {
             destination: Arc::clone(&config.destination),
         });
         self.bound.push(Arc::clone(&config));
+        let group = config.scope.consumer_group_id.as_ref();
+        let group = group.and_then(|id| snapshot.consumer_group(&Reference::Id(id.to_string())));
+        if let Some(group) = group.filter(|group| !self.groups.contains(group)) {
+            self.groups.push(Arc::clone(group));
+            self.groups.sort_by(|one, other| one.order().cmp(&other.order()));
+        }
         if !config.enabled {
             return Err(InactiveReason::Disabled);
         }
@@ -255,26 +276,23 @@ impl PluginSet {
     /// What applies wherever no route or service is configured, unless one may be that is stronger.
     fn on_unknown_route(&self, consumer: &ConsumerMatch) -> Decision {
         let elsewhere = self.on_route(None, None, consumer);
-        let by_consumer = match &elsewhere {
-            Decision::Use(config) => config.scope.consumer_id.is_some(),
-            Decision::None | Decision::RouteUnknown | Decision::ConsumerUnknown => false,
+        let bar = match &elsewhere {
+            Decision::Use(config) => rank(&config.scope),
+            Decision::None | Decision::RouteUnknown | Decision::ConsumerUnknown => usize::MAX,
         };
-        let may_come_first = |scope: &Scope| match (&scope.consumer_id, consumer) {
-            (None, ConsumerMatch::Nobody | ConsumerMatch::Unknown) => true,
-            // A consumer's own configuration yields only to one of route and service together.
-            (None, ConsumerMatch::Known(..)) => {
-                !by_consumer || (scope.route_id.is_some() && scope.service_id.is_some())
+        let may_be_theirs = |scope: &Scope| match consumer {
+            ConsumerMatch::Nobody => scope.consumer_id.is_none() && scope.consumer_group_id.is_none(),
+            ConsumerMatch::Unknown => true,
+            ConsumerMatch::Known(known, _) => {
+                let groups = &known.groups;
+                let is_in = |id: &Arc<str>| groups.is_partial() || groups.contains(id);
+                scope.consumer_id.as_ref().is_none_or(|id| *id == known.id)
+                    && scope.consumer_group_id.as_ref().is_none_or(is_in)
             }
-            (Some(id), ConsumerMatch::Known(known, _)) => *id == known.id,
-            (Some(_), ConsumerMatch::Unknown) => true,
-            (Some(_), ConsumerMatch::Nobody) => false,
         };
         let depends = |scope: &Scope| scope.route_id.is_some() || scope.service_id.is_some();
-        if self
-            .active
-            .keys()
-            .any(|scope| depends(scope) && may_come_first(scope))
-        {
+        let comes_first = |scope: &Scope| depends(scope) && may_be_theirs(scope) && rank(scope) < bar;
+        if self.active.keys().any(comes_first) {
             Decision::RouteUnknown
         } else {
             elsewhere
@@ -287,68 +305,58 @@ impl PluginSet {
         service: Option<&Arc<str>>,
         consumer: &ConsumerMatch,
     ) -> Decision {
-        let scopes = precedence(route, service, Who::Nobody);
-        let rank_without = scopes.iter().position(|scope| self.active.contains_key(scope));
-        let found = rank_without
-            .and_then(|rank| scopes.get(rank))
-            .and_then(|scope| self.active.get(scope));
-        let without = found.map_or(Decision::None, |config| Decision::Use(Arc::clone(config)));
-        match consumer {
-            ConsumerMatch::Nobody => without,
+        let first = |consumer, groups: &[&Arc<str>]| {
+            let parts = Parts {
+                route,
+                service,
+                consumer,
+                groups,
+            };
+            precedence(parts).find_map(|scope| self.active.get(&scope))
+        };
+        // Whether somebody would be configured otherwise than `found` says.
+        let differs = |consumer, groups: &[&Arc<str>], found: Option<&Arc<PluginConfig>>| {
+            let first: Option<&Arc<PluginConfig>> = first(consumer, groups);
+            first.is_some_and(|first| !found.is_some_and(|found| first.says_the_same(found)))
+        };
+        let (found, is_certain) = match consumer {
+            ConsumerMatch::Nobody => (first(None, &[]), true),
             ConsumerMatch::Known(consumer, _) => {
-                let scopes = precedence(route, service, Who::Consumer(&consumer.id));
-                let found = scopes.iter().find_map(|scope| self.active.get(scope));
-                found.map_or(Decision::None, |config| Decision::Use(Arc::clone(config)))
+                let groups = self.groups_where(|group| consumer.groups.contains(&group.id));
+                let found = first(Some(&consumer.id), &groups);
+                // The strongest of several is the strongest of all pairs, so one more group at a time tells it all.
+                let may_differ = |other: &Arc<ConsumerGroup>| {
+                    let with =
+                        |group: &ConsumerGroup| consumer.groups.contains(&group.id) || group.id == other.id;
+                    differs(Some(&consumer.id), &self.groups_where(with), found)
+                };
+                let is_certain = !consumer.groups.is_partial() || !self.groups.iter().any(may_differ);
+                (found, is_certain)
             }
             ConsumerMatch::Unknown => {
-                // Could any consumer's configuration come before what applies without one, and say otherwise?
-                let somebodys_differs = self.active.values().any(|config| {
-                    let Some(id) = &config.scope.consumer_id else {
-                        return false;
-                    };
-                    let scopes = precedence(route, service, Who::Consumer(id));
-                    let first = scopes.iter().find_map(|scope| self.active.get(scope));
-                    first.is_some_and(|first| !found.is_some_and(|found| first.says_the_same(found)))
+                let found = first(None, &[]);
+                // Could any consumer's or group's configuration come before what applies without one, and say otherwise?
+                let somebodys_differs = self.active.keys().any(|scope| {
+                    let groups = scope.consumer_group_id.as_slice();
+                    let groups: Vec<_> = groups.iter().collect();
+                    let is_somebodys = scope.consumer_id.is_some() || !groups.is_empty();
+                    is_somebodys && differs(scope.consumer_id.as_ref(), &groups, found)
                 });
-                if somebodys_differs {
-                    Decision::ConsumerUnknown
-                } else {
-                    without
-                }
+                (found, !somebodys_differs)
             }
+        };
+        match found {
+            _ if !is_certain => Decision::ConsumerUnknown,
+            Some(config) => Decision::Use(Arc::clone(config)),
+            None => Decision::None,
         }
     }
-}
 
-enum Who<'a> {
-    Nobody,
-    Consumer(&'a Arc<str>),
-}
-
-/// The scopes that an exchange may be configured by, the strongest first.
-fn precedence(route: Option<&Arc<str>>, service: Option<&Arc<str>>, who: Who<'_>) -> Vec<Scope> {
-    let consumer = match who {
-        Who::Nobody => None,
-        Who::Consumer(id) => Some(id),
-    };
-    let combinations = [
-        (route, service, consumer),
-        (route, None, consumer),
-        (None, service, consumer),
-        (route, service, None),
-        (None, None, consumer),
-        (route, None, None),
-        (None, service, None),
-        (None, None, None),
-    ];
-    let scopes = combinations
-        .into_iter()
-        .map(|(route_id, service_id, consumer_id)| Scope {
-            route_id: route_id.cloned(),
-            service_id: service_id.cloned(),
-            consumer_id: consumer_id.cloned(),
-        });
-    scopes.collect()
+    /// Those of the groups that configurations are bound to, in the order in which groups count.
+    fn groups_where(&self, is_it: impl Fn(&ConsumerGroup) -> bool) -> Vec<&Arc<str>> {
+        let groups = self.groups.iter().filter(|group| is_it(group));
+        groups.map(|group| &group.id).collect()
+    }
 }
 
 fn scope_of(config: &UnboundConfig, snapshot: &Snapshot) -> Result<Scope, InactiveReason> {
@@ -374,6 +382,14 @@ fn scope_of(config: &UnboundConfig, snapshot: &Snapshot) -> Result<Scope, Inacti
             None => return Err(InactiveReason::NoConsumer(missing(reference))),
         },
     };
+    let group = match &config.consumer_group {
+        None => None,
+        Some(_) if consumer_id.is_some() => return Err(InactiveReason::ConsumerAndGroup),
+        Some(reference) => match snapshot.consumer_group(reference) {
+            Some(group) => Some(group),
+            None => return Err(InactiveReason::NoConsumerGroup(missing(reference))),
+        },
+    };
     if let (Some(service_id), Some(route)) = (&service_id, route)
         && route.service_id.as_ref() != Some(service_id)
     {
@@ -383,5 +399,6 @@ fn scope_of(config: &UnboundConfig, snapshot: &Snapshot) -> Result<Scope, Inacti
         route_id: route.map(|route| Arc::clone(&route.id)),
         service_id,
         consumer_id,
+        consumer_group_id: group.map(|group| Arc::clone(&group.id)),
     })
 }

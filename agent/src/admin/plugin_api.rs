@@ -109,7 +109,9 @@ fn decide(call: &Call, world: &World<'_>) -> Result<Outcome, Refusal> {
     let target = path::parse(&call.path, world.dialect).ok_or(Refusal::NotFound)?;
     match (target, call.method) {
         (Target::Enabled, Method::Get) => Ok(read(schema::enabled())),
-        (Target::Schema(form, name), Method::Get) => schema::of(form, &name, world.dialect).map(read),
+        (Target::Schema(form, name), Method::Get) => {
+            schema::of(form, &name, world.dialect, world.has_groups()).map(read)
+        }
         (Target::Collection(parent), method) => {
             let parent = parent.map(|parent| world.parent(&parent)).transpose()?;
             on_collection(call, world, parent.as_ref(), method)
@@ -266,6 +268,8 @@ pub enum Kind {
     Api,
     /// A Consumer.
     Consumer,
+    /// A consumer group.
+    ConsumerGroup,
 }
 
 impl Kind {
@@ -277,6 +281,7 @@ impl Kind {
             Self::Route => "route",
             Self::Api => "api",
             Self::Consumer => "consumer",
+            Self::ConsumerGroup => "consumer_group",
         }
     }
 
@@ -288,11 +293,18 @@ impl Kind {
             Self::Route => "routes",
             Self::Api => "apis",
             Self::Consumer => "consumers",
+            Self::ConsumerGroup => "consumer_groups",
         }
     }
 }
 
 impl World<'_> {
+    /// Whether configurations can be bound to consumer groups: the gateway has such, which 0.13 had not.
+    #[must_use]
+    pub fn has_groups(&self) -> bool {
+        self.dialect == Dialect::Current && self.snapshot.has_consumer_groups()
+    }
+
     /// The id of the entity that `reference` names.
     ///
     /// # Errors
@@ -308,7 +320,7 @@ impl World<'_> {
         let reference = match (parent.kind, self.dialect) {
             // Routes have had names since 0.15 only.
             (Kind::Route, Dialect::Old) => Reference::Id(parent.key.clone()),
-            (Kind::Service | Kind::Route | Kind::Api | Kind::Consumer, _) => {
+            (Kind::Service | Kind::Route | Kind::Api | Kind::Consumer | Kind::ConsumerGroup, _) => {
                 Reference::Any(parent.key.clone())
             }
         };
@@ -360,6 +372,7 @@ fn id_of(snapshot: &Snapshot, kind: Kind, reference: &Reference) -> Option<Strin
             &route.filter(is_api)?.id
         }
         Kind::Consumer => &snapshot.consumer(reference)?.id,
+        Kind::ConsumerGroup => &snapshot.consumer_group(reference)?.id,
     };
     Some(id.to_string())
 }

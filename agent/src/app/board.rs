@@ -243,6 +243,7 @@ fn configuration(gateway: &GatewayState, source_name: &str) -> ConfigurationStat
             ("services", count(services)),
             ("routes", count(routes)),
             ("consumers", count(consumers)),
+            ("consumer_groups", count(gateway.snapshot.consumer_groups())),
         ]
         .into(),
         age_seconds: gateway
@@ -276,6 +277,7 @@ fn scope(config: &PluginConfig) -> String {
         ("route", &scope.route_id),
         ("service", &scope.service_id),
         ("consumer", &scope.consumer_id),
+        ("consumer_group", &scope.consumer_group_id),
     ]
     .into_iter()
     .filter_map(|(kind, id)| Some(format!("{kind}={}", id.as_ref()?)))

@@ -344,27 +344,34 @@ consumers:
 - {username: alice, keyauth_credentials: [{key: ka}], basicauth_credentials: [{username: ua, password: p}]}
 - {username: bob, keyauth_credentials: [{key: kb}]}
 - {username: guest}
+consumer_groups: [{name: gold, consumers: [alice, guest]}, {name: blue, consumers: [alice]}]
 ";
 
-/// Scopes by name: service, route, consumer.
-const SCOPES: [[&str; 3]; 10] = [
-    ["", "", ""],
-    ["a", "", ""],
-    ["b", "", ""],
-    ["", "a1", ""],
-    ["", "o", ""],
-    ["", "", "alice"],
-    ["", "", "guest"],
-    ["a", "a1", "bob"],
-    ["b", "", "alice"],
-    ["", "a2", "bob"],
+/// Scopes by name: service, route, consumer, consumer group.
+const SCOPES: [[&str; 4]; 13] = [
+    ["", "", "", ""],
+    ["a", "", "", ""],
+    ["b", "", "", ""],
+    ["", "a1", "", ""],
+    ["", "o", "", ""],
+    ["", "", "alice", ""],
+    ["", "", "guest", ""],
+    ["a", "a1", "bob", ""],
+    ["b", "", "alice", ""],
+    ["", "a2", "bob", ""],
+    ["", "", "", "gold"],
+    ["a", "", "", "gold"],
+    ["", "", "", "blue"],
 ];
 
 fn plugins(chosen: &[(usize, bool)]) -> String {
     let mut text = String::from("plugins:\n");
     for (number, enabled) in chosen {
         let mut scope = String::new();
-        for (kind, name) in ["service", "route", "consumer"].iter().zip(SCOPES[*number]) {
+        for (kind, name) in ["service", "route", "consumer", "consumer_group"]
+            .iter()
+            .zip(SCOPES[*number])
+        {
             if !name.is_empty() {
                 scope.push_str(&format!(", {kind}: {name}"));
             }
@@ -377,13 +384,44 @@ fn plugins(chosen: &[(usize, bool)]) -> String {
     text
 }
 
+#[test]
+fn groups_are_said_where_there_are_some() {
+    let words = words("GET", "/a", &[]);
+    let scopes = |explanation: &Explanation| {
+        let scopes = explanation.configuration.scopes.iter();
+        scopes.map(|it| it.scope).collect::<Vec<_>>()
+    };
+    let of = |plugins: &str, consumer| {
+        let bound = bound(GATEWAY, plugins, RouterFlavor::TraditionalCompatible);
+        explained(&bound, Words { consumer, ..words })
+    };
+    let alice = of(&plugins(&[(0, true), (10, true), (12, true)]), Some("alice"));
+    assert_eq!(alice.consumer.groups, ["blue", "gold"]);
+    let text = alice.to_string();
+    assert!(
+        text.contains("by upstream_headers, in the groups blue, gold\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("* consumer group              runscope.yml: plugins[2]"),
+        "{text}"
+    );
+    assert_eq!(scopes(&alice).len(), 12);
+    let json: serde_json::Value = serde_json::from_str(&alice.to_json()).expect("JSON");
+    assert_eq!(json["consumer"]["groups"], serde_json::json!(["blue", "gold"]));
+    // Whoever is in none, where no configuration is bound to one.
+    let bob = of(&plugins(&[(0, true)]), Some("bob"));
+    assert!(bob.consumer.groups.is_empty() && !bob.to_json().contains("group"));
+    assert_eq!(scopes(&bob).len(), 8);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     /// The answer is the pipeline's, and the three traces, each made by its own, come to the same.
     #[test]
     fn what_is_said_is_what_the_pipeline_does(
-        mut chosen in proptest::collection::vec((0usize..10, any::<bool>()), 1..8),
+        mut chosen in proptest::collection::vec((0usize..13, any::<bool>()), 1..8),
         flavor in 0usize..3,
         requests in proptest::collection::vec((0usize..3, 0usize..9, 0usize..6, 0usize..4), 1..20),
     ) {

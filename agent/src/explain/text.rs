@@ -54,7 +54,12 @@ impl Explanation {
                     Some(KnownBy::Anonymous) => "anonymous",
                     None => "",
                 };
-                format!("{}, by {by}", title(consumer))
+                let groups = match self.consumer.groups.as_slice() {
+                    [] => String::new(),
+                    [only] => format!(", in the group {only}"),
+                    several => format!(", in the groups {}", several.join(", ")),
+                };
+                format!("{}, by {by}{groups}", title(consumer))
             }
             None => self.consumer.answer.to_owned(),
         }

@@ -1,7 +1,7 @@
 //! The gateway's entities and facts from its Admin API, of any version from 0.13 on.
 //!
-//! In: an [`ApiClient`] and perhaps workspaces. Out: a [`Reading`] of all pages of services, routes, consumers and plugins, of the
-//! credentials that plugins ask for, and [`GatewayFacts`]. The form of the pages and entities follows the version that `GET /`
+//! In: an [`ApiClient`] and perhaps workspaces. Out: a [`Reading`] of all pages of services, routes, consumers and plugins, of
+//! Enterprise's consumer groups, of the credentials that plugins ask for, and [`GatewayFacts`]. The form of the pages and entities follows the version that `GET /`
 //! tells. Deliberately absent: writing.
 
 use std::fmt;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::gateway::admin_api::facts::GatewayFacts;
-use crate::gateway::collections::{Collection, Gathered, Listed, credentials, mark_of};
+use crate::gateway::collections::{Collection, Gathered, Listed, credentials, groups, mark_of};
 use crate::gateway::declarative;
 use crate::gateway::document::SourceFile;
 use crate::gateway::router::{KongVersion, RouterProfile};
@@ -112,7 +112,8 @@ impl AdminApi {
             ..RouterProfile::of(version, facts.router_flavor.as_deref())
         };
         let (workspaces, mut notes) = self.workspaces(&facts).await?;
-        let listed = match self.lists(version, &workspaces).await {
+        let has_groups = facts.is_enterprise();
+        let listed = match self.lists(version, &workspaces, has_groups).await {
             // Whoever lets a proxy in front pass only this still tells everything by it.
             Err(SourceError::Status {
                 status: 403..=405, ..
@@ -136,6 +137,7 @@ impl AdminApi {
         &self,
         version: Option<KongVersion>,
         workspaces: &[Option<String>],
+        has_groups: bool,
     ) -> Result<Listed, SourceError> {
         let mut gathered = Gathered::new(&self.client.shown(&[]), mark_of(version));
         let mut allowance = Allowance::default();
@@ -153,6 +155,9 @@ impl AdminApi {
         for workspace in workspaces {
             let base: Vec<_> = workspace.iter().map(String::as_str).collect();
             let within = within(workspace);
+            if has_groups {
+                groups::read(&self.client, &base, &mut gathered, &mut allowance).await?;
+            }
             credentials::read(
                 &self.client,
                 &base,

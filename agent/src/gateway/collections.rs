@@ -19,6 +19,7 @@ use crate::gateway::snapshot::SnapshotWarning;
 use crate::gateway::source::SourceError;
 
 pub mod credentials;
+pub mod groups;
 
 /// A list of entities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,6 +100,10 @@ pub struct Gathered {
     credentials: CredentialForms,
     /// A page may repeat what the one before had; older workspaces share entities.
     seen: HashSet<(Collection, Arc<str>)>,
+    /// The same of consumer groups.
+    seen_groups: HashSet<Arc<str>>,
+    /// Of how many the members were asked for.
+    asked_groups: usize,
     /// How many came of the list that is being read.
     index: usize,
 }
@@ -115,6 +120,8 @@ impl Gathered {
             report: Report::new(origin),
             credentials: CredentialForms::default(),
             seen: HashSet::new(),
+            seen_groups: HashSet::new(),
+            asked_groups: 0,
             index: 0,
         }
     }
@@ -142,6 +149,11 @@ impl Gathered {
                 self.entity(collection, workspace, &fields);
             }
         }
+        self.checked()
+    }
+
+    /// That nothing of the last page was wrong.
+    fn checked(&mut self) -> Result<(), SourceError> {
         let origin = self.report.origin().to_string();
         let fresh = Report::new(&origin);
         let report = std::mem::replace(&mut self.report, fresh);
@@ -208,12 +220,11 @@ impl Gathered {
                 }
             }
             Collection::Plugins => {
-                let Some(mut form) = forms::plugin(fields, report) else {
-                    return;
-                };
+                let mut form = forms::plugin(fields, report);
                 form.plugin.scope.service_id = id(form.service);
                 form.plugin.scope.route_id = id(form.route);
                 form.plugin.scope.consumer_id = id(form.consumer);
+                form.plugin.scope.consumer_group_id = id(form.consumer_group);
                 form.plugin.workspace = workspace.cloned();
                 if form.plugin.id.as_ref().is_none_or(&mut is_new) {
                     entities.plugins.push(form.plugin);

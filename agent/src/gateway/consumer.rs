@@ -13,6 +13,7 @@ use crate::correlate::JoinedExchange;
 use crate::gateway::credentials::RouteAuth;
 use crate::gateway::credentials::store::Store;
 use crate::gateway::entities::{Consumer, Credential, CredentialKind, Reference};
+use crate::gateway::groups::Members;
 use crate::gateway::snapshot::{ConsumerMatch, KnownBy};
 use crate::http::exchange::Request;
 
@@ -39,11 +40,14 @@ type Claims<'a> = [Option<&'a [u8]>; 3];
 impl Directory {
     pub(in crate::gateway) fn of(
         consumers: Vec<Consumer>,
+        mut members: Members,
         credentials: Vec<Credential>,
         unread: BTreeSet<CredentialKind>,
     ) -> Self {
         let mut directory = Self::default();
-        for consumer in consumers.into_iter().map(Arc::new) {
+        for consumer in consumers {
+            let groups = members.groups_of(&consumer.id);
+            let consumer = Arc::new(Consumer { groups, ..consumer });
             if let Some(name) = &consumer.username {
                 directory
                     .by_username

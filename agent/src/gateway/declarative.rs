@@ -15,12 +15,16 @@ use crate::gateway::document::{self, Mistakes, SourceFile};
 use crate::gateway::entities::{Credential, CredentialKind, Entities, Reference};
 use crate::gateway::fields::{Fields, Report, kind};
 use crate::gateway::forms::{self, PluginForm, RegexMark, RouteForm};
+use crate::gateway::groups::Membership;
 use crate::gateway::ids;
 use crate::gateway::router::RouterProfile;
 use crate::gateway::snapshot::{Snapshot, SnapshotWarning};
 use crate::gateway::workspace;
 
 mod deck;
+mod members;
+
+use self::members::MemberForms;
 
 #[cfg(test)]
 mod tests;
@@ -106,6 +110,7 @@ struct Gathered {
     routes: Vec<(RouteForm, Origin)>,
     plugins: Vec<(PluginForm, Origin)>,
     credentials: CredentialForms,
+    groups: MemberForms,
     known: HashMap<Known, Arc<str>>,
     /// Of the file that is being read.
     workspace: Option<Arc<str>>,
@@ -161,7 +166,22 @@ impl Gathered {
             self.entities.consumers.push(consumer);
             self.plugins(&fields, Parent::Consumer(&id), report);
             self.credentials.lists(&fields, Some(&id), report);
+            self.groups
+                .of_consumer(&fields, &id, self.workspace.as_ref(), report);
         }
+        for fields in root.objects("consumer_groups", report) {
+            let mut group = forms::consumer_group(&fields, report);
+            group.id = self.id_in_workspace("consumer_groups", group.id, &fields);
+            let id = Arc::clone(&group.id);
+            self.unique("consumer_groups", &id, group.name.as_ref(), &fields, report);
+            self.entities.consumer_groups.groups.push(group);
+            self.plugins(&fields, Parent::ConsumerGroup(&id), report);
+            self.groups
+                .of_group(&fields, &id, self.workspace.as_ref(), report);
+        }
+        self.groups.apart(&root, self.workspace.as_ref(), report);
+        let has_groups = ["consumer_groups", "consumer_group_consumers"].map(|key| root.get(key).is_some());
+        self.entities.consumer_groups.exist |= has_groups.contains(&true);
         self.credentials.lists(&root, None, report);
         self.plugins(&root, Parent::None, report);
     }
@@ -190,15 +210,14 @@ impl Gathered {
 
     fn plugins(&mut self, parent: &Fields<'_>, bound_to: Parent<'_>, report: &mut Report) {
         for fields in parent.objects("plugins", report) {
-            let Some(mut form) = forms::plugin(&fields, report) else {
-                continue;
-            };
+            let mut form = forms::plugin(&fields, report);
             let own = |id: &Arc<str>| Some(Reference::Id(id.to_string()));
             match bound_to {
                 Parent::None => {}
                 Parent::Service(id) => form.service = own(id),
                 Parent::Route(id) => form.route = own(id),
                 Parent::Consumer(id) => form.consumer = own(id),
+                Parent::ConsumerGroup(id) => form.consumer_group = own(id),
             }
             form.plugin.workspace.clone_from(&self.workspace);
             self.plugins.push((form, self.origin(&fields, report)));
@@ -258,7 +277,32 @@ impl Gathered {
             plugin.scope.service_id = wanted.find(form.service.as_ref(), "services", "service");
             plugin.scope.route_id = wanted.find(form.route.as_ref(), "routes", "route");
             plugin.scope.consumer_id = wanted.find(form.consumer.as_ref(), "consumers", "consumer");
+            plugin.scope.consumer_group_id =
+                wanted.find(form.consumer_group.as_ref(), "consumer_groups", "consumer_group");
             entities.plugins.push(plugin);
+        }
+        for (form, origin) in self.groups.finish() {
+            let mut wanted = Wanted(&origin, &self.known, &mut mistakes);
+            let is_there =
+                |kind, reference| find(&self.known, origin.workspace.as_ref(), kind, reference).is_some();
+            // A file that holds only what is tagged may name a group, or a group in it a consumer, that stands elsewhere.
+            let is_whole = is_there("consumer_groups", &form.group) && is_there("consumers", &form.consumer);
+            if !is_whole && !self.notes.is_empty() {
+                entities.consumer_groups.is_partial = true;
+                continue;
+            }
+            let at = |field: &str| form.place_of(&origin.path, field);
+            let path = at("consumer_group");
+            let group_id = wanted.find_at(&form.group, "consumer_groups", "consumer_group", path);
+            let path = at("consumer");
+            let consumer_id = wanted.find_at(&form.consumer, "consumers", "consumer", path);
+            let member = group_id
+                .zip(consumer_id)
+                .map(|(group_id, consumer_id)| Membership {
+                    group_id,
+                    consumer_id,
+                });
+            entities.consumer_groups.members.extend(member);
         }
         let asks_for_tokens = entities.plugins.iter().any(|plugin| plugin.name == "oauth2");
         if asks_for_tokens && !self.credentials.has_tokens() {
@@ -290,6 +334,7 @@ enum Parent<'a> {
     Service(&'a Arc<str>),
     Route(&'a Arc<str>),
     Consumer(&'a Arc<str>),
+    ConsumerGroup(&'a Arc<str>),
 }
 
 struct Wanted<'a>(
@@ -300,13 +345,24 @@ struct Wanted<'a>(
 
 impl Wanted<'_> {
     fn find(&mut self, reference: Option<&Reference>, kind: &'static str, field: &str) -> Option<Arc<str>> {
-        let reference = reference?;
+        let path = format!("{}.{field}", self.0.path);
+        self.find_at(reference?, kind, field, path)
+    }
+
+    /// The same for a name that stands at `path`.
+    fn find_at(
+        &mut self,
+        reference: &Reference,
+        kind: &'static str,
+        field: &str,
+        path: String,
+    ) -> Option<Arc<str>> {
         let found = find(self.1, self.0.workspace.as_ref(), kind, reference);
         if found.is_none() {
             let text = reference.text();
             self.2.push(document::Mistake {
                 origin: Arc::clone(&self.0.file),
-                place: document::Place::Path(format!("{}.{field}", self.0.path)),
+                place: document::Place::Path(path),
                 text: format!("there is no {field} `{text}`"),
             });
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::gateway::groups::{ConsumerGroups, Groups};
 use crate::telemetry::secret::Secret;
 
 /// A Service.
@@ -168,6 +169,8 @@ pub struct Consumer {
     pub username: Option<Arc<str>>,
     /// Its custom id.
     pub custom_id: Option<Arc<str>>,
+    /// Its groups: of a Consumer of a [`crate::gateway::snapshot::Snapshot`] only.
+    pub groups: Groups,
 }
 
 /// What a Consumer authenticates with, as far as it tells who that is. The text is a secret for some kinds; a
@@ -222,6 +225,8 @@ pub struct Scope {
     pub service_id: Option<Arc<str>>,
     /// Bound to this consumer.
     pub consumer_id: Option<Arc<str>>,
+    /// Bound to this consumer group.
+    pub consumer_group_id: Option<Arc<str>>,
 }
 
 /// A plugin configuration as the gateway has it; `config` is the plugin's own and may hold secrets, so it is not printed.
@@ -296,6 +301,8 @@ pub struct Entities {
     pub routes: Vec<Route>,
     /// Consumers.
     pub consumers: Vec<Consumer>,
+    /// Groups of consumers; most gateways have none.
+    pub consumer_groups: Box<ConsumerGroups>,
     /// Plugins, `runscope` ones included.
     pub plugins: Vec<Plugin>,
     /// Credentials of consumers.

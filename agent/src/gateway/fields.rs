@@ -176,23 +176,43 @@ impl<'a> Fields<'a> {
 
     /// A reference to another entity: a string, or `{id: …}` or `{name: …}` (`{username: …}`).
     pub fn reference(&self, name: &str, report: &mut Report) -> Option<Reference> {
-        let value = self.get(name)?;
-        let text =
-            |map: &Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).map(str::to_owned);
-        let found = match value {
-            Value::String(text) => Some(Reference::Any(text.clone())),
-            Value::Object(map) => text(map, "id").map(Reference::Id).or_else(|| {
-                let named = text(map, "name").or_else(|| text(map, "username"));
-                named.map(Reference::Name)
-            }),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
-        };
-        if found.is_none() {
-            let text = "must be an id or a name, or a map with `id` or `name`";
-            report.wrong(&self.path_of(name), text);
-        }
-        found
+        reference(self.get(name)?, &self.path_of(name), report)
     }
+
+    /// The references of a list, each with its own path; none when absent.
+    pub fn references(&self, name: &str, report: &mut Report) -> Vec<(Reference, String)> {
+        let path = self.path_of(name);
+        let items = match self.get(name) {
+            Some(Value::Array(items)) => items.as_slice(),
+            None => &[],
+            Some(Value::Object(map)) if map.is_empty() => &[],
+            Some(value) => {
+                report.wrong(&path, format!("must be a list, not {}", kind(value)));
+                &[]
+            }
+        };
+        let of = |(index, item): (usize, &Value)| {
+            let path = format!("{path}[{index}]");
+            reference(item, &path, report).map(|found| (found, path))
+        };
+        items.iter().enumerate().filter_map(of).collect()
+    }
+}
+
+fn reference(value: &Value, path: &str, report: &mut Report) -> Option<Reference> {
+    let text = |map: &Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).map(str::to_owned);
+    let found = match value {
+        Value::String(text) => Some(Reference::Any(text.clone())),
+        Value::Object(map) => text(map, "id").map(Reference::Id).or_else(|| {
+            let named = text(map, "name").or_else(|| text(map, "username"));
+            named.map(Reference::Name)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
+    };
+    if found.is_none() {
+        report.wrong(path, "must be an id or a name, or a map with `id` or `name`");
+    }
+    found
 }
 
 /// What a value is, for messages.

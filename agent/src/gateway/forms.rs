@@ -1,6 +1,6 @@
 //! One entity from Kong's own form of it, which declarative files and the Admin API share.
 //!
-//! In: [`Fields`]. Out: Service, Route, API, Consumer, Plugin, with mistakes reported. Unknown fields are Kong's business and are
+//! In: [`Fields`]. Out: Service, Route, API, Consumer and group, Plugin, with mistakes reported. Unknown fields are Kong's business and are
 //! passed over. Deliberately absent: nesting and references between files (that is `declarative`).
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use crate::gateway::entities::{
     Api, Consumer, Endpoint, PathHandling, Plugin, Reference, Route, Scope, Service, Upstream,
 };
 use crate::gateway::fields::{Fields, Report};
+use crate::gateway::groups::{ConsumerGroup, Groups};
 use crate::gateway::ids;
 use crate::gateway::retained;
 
@@ -52,6 +53,8 @@ pub struct PluginForm {
     pub route: Option<Reference>,
     /// Its Consumer.
     pub consumer: Option<Reference>,
+    /// Its consumer group.
+    pub consumer_group: Option<Reference>,
 }
 
 /// A Service.
@@ -150,16 +153,30 @@ pub fn consumer(fields: &Fields<'_>, report: &mut Report) -> Consumer {
         id_is_known,
         username: username.map(Arc::from),
         custom_id: custom_id.map(Arc::from),
+        groups: Groups::default(),
     }
 }
 
-/// A plugin; `None` when it is bound to a consumer group, which is none of the scopes known here.
-pub fn plugin(fields: &Fields<'_>, report: &mut Report) -> Option<PluginForm> {
+/// A consumer group.
+pub fn consumer_group(fields: &Fields<'_>, report: &mut Report) -> ConsumerGroup {
+    let name = fields.string("name", report);
+    if name.is_none() && fields.get("id").is_none() {
+        report.wrong(&fields.path, "needs a `name` or an `id`");
+    }
+    let (id, _) = identify("consumer_groups", "", name, fields, report);
+    ConsumerGroup {
+        id,
+        name: name.map(Arc::from),
+    }
+}
+
+/// A plugin.
+pub fn plugin(fields: &Fields<'_>, report: &mut Report) -> PluginForm {
     let name = fields.string("name", report).unwrap_or_else(|| {
         report.wrong(&fields.path_of("name"), "is required");
         ""
     });
-    let form = PluginForm {
+    PluginForm {
         plugin: Plugin {
             id: fields.string("id", report).map(Arc::from),
             name: name.to_owned(),
@@ -173,8 +190,8 @@ pub fn plugin(fields: &Fields<'_>, report: &mut Report) -> Option<PluginForm> {
         service: parent(fields, "service", report),
         route: parent(fields, "route", report).or_else(|| parent(fields, "api", report)),
         consumer: parent(fields, "consumer", report),
-    };
-    fields.get("consumer_group").is_none().then_some(form)
+        consumer_group: fields.reference("consumer_group", report),
+    }
 }
 
 /// `service`, or `service_id` as Kong had it before 1.0.
@@ -203,7 +220,7 @@ fn identify(
     let own: BTreeMap<_, _> = fields
         .map
         .iter()
-        .filter(|(key, _)| !["routes", "plugins"].contains(&key.as_str()))
+        .filter(|(key, _)| !["routes", "plugins", "groups"].contains(&key.as_str()))
         .collect();
     let content = serde_json::to_string(&own).unwrap_or_default();
     (ids::of_content(kind, parent, &content), false)

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::gateway::collections::{Collection, Gathered, credentials};
+use crate::gateway::collections::{Collection, Gathered, credentials, groups};
 use crate::gateway::forms::RegexMark;
 use crate::gateway::router::RouterProfile;
 use crate::gateway::source::api_client::{Allowance, ApiClient, ApiOptions};
@@ -75,6 +75,7 @@ impl Konnect {
             let take = |items| gathered.page(collection, None, items);
             self.client.pages(&path, &mut allowance, take).await?;
         }
+        groups::read(&self.client, &base, &mut gathered, &mut allowance).await?;
         credentials::read(&self.client, &base, None, &mut gathered, &mut allowance).await;
         let listed = gathered.finish();
         Ok(Reading {

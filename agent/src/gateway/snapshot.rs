@@ -12,6 +12,7 @@ use crate::gateway::consumer;
 use crate::gateway::consumer::chain::Judgement;
 use crate::gateway::credentials::{self, RouteAuth};
 use crate::gateway::entities::{Consumer, Entities, Plugin, Reference, Route, Scope, Service};
+use crate::gateway::groups::{ConsumerGroup, ConsumerGroups, Members};
 use crate::gateway::ports::PortMap;
 use crate::gateway::router::{Found, Refusal, RequestFacts, Router, RouterProfile};
 use crate::http::exchange::{Exchange, HeadState, Request};
@@ -128,6 +129,10 @@ pub struct Snapshot {
     routes: HashMap<Arc<str>, Arc<Route>>,
     routes_by_name: HashMap<Arc<str>, Arc<Route>>,
     consumers: consumer::Directory,
+    /// Whether the gateway has consumer groups at all.
+    has_groups: bool,
+    groups: HashMap<Arc<str>, Arc<ConsumerGroup>>,
+    groups_by_name: HashMap<Arc<str>, Arc<ConsumerGroup>>,
     /// By route id.
     auth: HashMap<Arc<str>, RouteAuth>,
     /// What any request may be asked for.
@@ -175,6 +180,18 @@ impl Snapshot {
             .collect();
         let by_name = |service: &Arc<Service>| Some((service.name.clone()?, Arc::clone(service)));
         let route_by_name = |route: &Arc<Route>| Some((route.name.clone()?, Arc::clone(route)));
+        let ConsumerGroups {
+            exist: has_groups,
+            groups,
+            members,
+            is_partial,
+        } = *entities.consumer_groups;
+        let groups: HashMap<_, _> = groups
+            .into_iter()
+            .map(|it| (Arc::clone(&it.id), Arc::new(it)))
+            .collect();
+        let group_by_name = |group: &Arc<ConsumerGroup>| Some((group.name.clone()?, Arc::clone(group)));
+        let members = Members::of(members, &groups, is_partial);
         let snapshot = Self {
             is_configured: true,
             router,
@@ -185,9 +202,13 @@ impl Snapshot {
             routes: routes.into_iter().map(|it| (Arc::clone(&it.id), it)).collect(),
             consumers: consumer::Directory::of(
                 entities.consumers,
+                members,
                 entities.credentials,
                 entities.unread_credentials,
             ),
+            has_groups,
+            groups_by_name: groups.values().filter_map(group_by_name).collect(),
+            groups,
             auth,
             all_credentials: plans.everywhere(),
             global_credentials: plans.global(),
@@ -322,6 +343,24 @@ impl Snapshot {
         self.consumers.named(reference)
     }
 
+    /// The consumer group that a reference names.
+    #[must_use]
+    pub fn consumer_group(&self, reference: &Reference) -> Option<&Arc<ConsumerGroup>> {
+        by(reference, &self.groups, &self.groups_by_name)
+    }
+
+    /// Whether the gateway has consumer groups at all: whether it is Kong Enterprise or Konnect.
+    #[must_use]
+    pub const fn has_consumer_groups(&self) -> bool {
+        self.has_groups
+    }
+
+    /// How many consumer groups there are.
+    #[must_use]
+    pub fn consumer_groups(&self) -> usize {
+        self.groups.len()
+    }
+
     /// What the auth plugins in force on `route` make of a request, for explaining a decision.
     #[must_use]
     pub fn judge(&self, route: &Route, request: &Request) -> Judgement {
@@ -385,6 +424,7 @@ pub(in crate::gateway) fn in_force<'a>(
             route_id,
             service_id,
             consumer_id: None,
+            consumer_group_id: None,
         };
         let works_here = |plugin: &&&Plugin| plugin.enabled && plugin.workspace.as_ref() == workspace;
         let mut enabled = plugins.iter().filter(works_here);

@@ -156,6 +156,9 @@ struct ConsumerObject<'a> {
     username: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     custom_id: Option<&'a str>,
+    /// Names, in the order in which the groups count.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<&'a str>,
     by: KnownBy,
 }
 
@@ -318,6 +321,7 @@ impl<'a> Kong<'a> {
                     id: &consumer.id,
                     username: consumer.username.as_deref(),
                     custom_id: consumer.custom_id.as_deref(),
+                    groups: consumer.groups.names(),
                 }),
                 ConsumerMatch::Nobody | ConsumerMatch::Unknown => None,
             },

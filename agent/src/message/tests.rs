@@ -14,6 +14,7 @@ use crate::capture::event::KernelTime;
 use crate::clock::WallClock;
 use crate::correlate::JoinedExchange;
 use crate::gateway::entities::{Consumer, Route, Scope, Service};
+use crate::gateway::groups::ConsumerGroup;
 use crate::gateway::snapshot::{
     ConsumerMatch, CredentialPlace, KnownBy, Resolution, RouteMatch, UnknownRoute,
 };
@@ -476,6 +477,15 @@ fn the_extended_profile_names_everything() {
                 id_is_known: true,
                 username: Some(id("alice")),
                 custom_id: None,
+                groups: ["silver", "gold"]
+                    .map(|name| {
+                        Arc::new(ConsumerGroup {
+                            id: id(name),
+                            name: Some(id(name)),
+                        })
+                    })
+                    .into_iter()
+                    .collect(),
             }),
             KnownBy::Credentials,
         ),
@@ -504,7 +514,7 @@ fn the_extended_profile_names_everything() {
         json!({
             "route": {"id": "r-id", "name": "r"},
             "service": {"id": "s-id"},
-            "consumer": {"id": "c-id", "username": "alice", "by": "credentials"},
+            "consumer": {"id": "c-id", "username": "alice", "groups": ["gold", "silver"], "by": "credentials"},
             "request_id": "0123456789abcdef0123456789abcdef",
             "answered_by": "upstream",
             "joined_by": "order",

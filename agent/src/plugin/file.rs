@@ -1,6 +1,7 @@
 //! `runscope` configurations from files in Kong's own declarative form, and from the environment's values.
 //!
-//! In: the bytes of files with a `plugins:` list (or `plugins` within `services`, `routes` and `consumers`, as Kong nests them).
+//! In: the bytes of files with a `plugins:` list (or `plugins` within `services`, `routes`, `consumers` and `consumer_groups`, as
+//! Kong nests them).
 //! Out: [`UnboundConfig`]s, or every mistake at once. Other plugins in the file are Kong's business and passed over, so a
 //! gateway's own `kong.yml` will do. Deliberately absent: whether what they name exists (that is [`crate::plugin::PluginSet`]).
 
@@ -46,7 +47,7 @@ const PLUGIN_FIELDS: [&str; 20] = [
 ];
 
 /// Top-level keys that hold configurations.
-const COLLECTIONS: [&str; 4] = ["plugins", "services", "routes", "consumers"];
+const COLLECTIONS: [&str; 5] = ["plugins", "services", "routes", "consumers", "consumer_groups"];
 
 /// The environment's values, as far as they are set.
 #[derive(Clone, Copy, Debug, Default)]
@@ -109,6 +110,7 @@ struct Parents {
     service: Option<Reference>,
     route: Option<Reference>,
     consumer: Option<Reference>,
+    consumer_group: Option<Reference>,
 }
 
 fn of_file(value: &Value, configs: &mut Vec<Found>, report: &mut Report) {
@@ -140,6 +142,13 @@ fn of_file(value: &Value, configs: &mut Vec<Found>, report: &mut Report) {
             ..Parents::default()
         };
         of_list(&consumer, &parents, configs, report);
+    }
+    for group in root.objects("consumer_groups", report) {
+        let parents = Parents {
+            consumer_group: own_reference(&group, "name", report),
+            ..Parents::default()
+        };
+        of_list(&group, &parents, configs, report);
     }
 }
 
@@ -195,10 +204,6 @@ fn config(fields: &Fields<'_>, parents: &Parents, report: &mut Report) -> Option
         let text = format!("is an unknown field{}", suggestion(name, &PLUGIN_FIELDS));
         report.wrong(&fields.path_of(name), text);
     }
-    if fields.get("consumer_group").is_some() {
-        let text = "consumer groups are not supported; name a `consumer`";
-        report.wrong(&fields.path_of("consumer_group"), text);
-    }
     if !speaks_http(&fields.strings("protocols", report)) {
         report.wrong(
             &fields.path_of("protocols"),
@@ -218,10 +223,17 @@ fn config(fields: &Fields<'_>, parents: &Parents, report: &mut Report) -> Option
     let service = parent("service", parents.service.as_ref());
     let route = parent("route", parents.route.as_ref());
     let consumer = parent("consumer", parents.consumer.as_ref());
+    let consumer_group = parent("consumer_group", parents.consumer_group.as_ref());
     // Of 0.13: a route that is its own service.
     let api = parent("api", None);
     if api.is_some() && (service.is_some() || route.is_some()) {
         report.wrong(&fields.path_of("api"), "cannot stand beside a route or a service");
+    }
+    if consumer.is_some() && consumer_group.is_some() {
+        report.wrong(
+            &fields.path_of("consumer_group"),
+            "cannot stand beside a consumer",
+        );
     }
     let enabled = fields.boolean("enabled", report).unwrap_or(true);
     let settings = schema::settings(fields.get("config"), fields.path_of("config"), report)?;
@@ -230,6 +242,7 @@ fn config(fields: &Fields<'_>, parents: &Parents, report: &mut Report) -> Option
         service,
         route: route.or(api),
         consumer,
+        consumer_group,
         enabled,
         log_body: settings.log_body,
         destination: settings.destination,
@@ -268,6 +281,7 @@ fn of_environment(values: EnvironmentValues<'_>, report: &mut Report) -> Option<
         service: None,
         route: None,
         consumer: None,
+        consumer_group: None,
         enabled: true,
         log_body: settings.log_body,
         destination: settings.destination,
@@ -278,7 +292,13 @@ fn of_environment(values: EnvironmentValues<'_>, report: &mut Report) -> Option<
 fn twice(configs: &[Found]) -> Vec<document::Mistake> {
     let key = |config: &UnboundConfig| {
         let text = |reference: &Option<Reference>| reference.as_ref().map(|it| it.text().to_owned());
-        (text(&config.service), text(&config.route), text(&config.consumer))
+        [
+            &config.service,
+            &config.route,
+            &config.consumer,
+            &config.consumer_group,
+        ]
+        .map(text)
     };
     let mut first = HashMap::new();
     let mut mistakes = Vec::new();

@@ -60,6 +60,7 @@ pub fn read(snapshot: &Snapshot) -> Vec<Result<UnboundConfig, Inactive>> {
             service: reference(&scope.service_id),
             route: reference(&scope.route_id),
             consumer: reference(&scope.consumer_id),
+            consumer_group: reference(&scope.consumer_group_id),
             enabled: plugin.enabled,
             log_body: settings.log_body,
             destination: settings.destination,

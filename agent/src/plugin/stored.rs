@@ -29,6 +29,8 @@ pub struct NamedScope {
     pub api: Option<Reference>,
     /// A Consumer.
     pub consumer: Option<Reference>,
+    /// A consumer group.
+    pub consumer_group: Option<Reference>,
 }
 
 /// A configuration of the store.
@@ -72,6 +74,7 @@ impl StoredPlugin {
             service: self.scope.service.clone(),
             route: self.scope.route.clone().or_else(|| self.scope.api.clone()),
             consumer: self.scope.consumer.clone(),
+            consumer_group: self.scope.consumer_group.clone(),
             enabled: self.enabled,
             log_body: self.settings.log_body,
             destination: Arc::clone(&self.settings.destination),

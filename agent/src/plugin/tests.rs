@@ -13,6 +13,8 @@ use crate::gateway::router::{Refusal, RouterFlavor};
 use crate::gateway::snapshot::{ConsumerMatch, KnownBy, Resolution, RouteMatch, Snapshot, UnknownRoute};
 use crate::telemetry::secret::Secret;
 
+mod groups;
+
 const GATEWAY: &str = "
 _format_version: '3.0'
 services:
@@ -243,7 +245,7 @@ fn mistakes_of_the_form_are_reported_at_once() {
     let text = "
 plugin: []
 plugins:
-- {name: runscope, servce: s, route: r, api_id: x, consumer_group: g, protocols: [tcp], config: {bucket_key: B}}
+- {name: runscope, servce: s, route: r, api_id: x, consumer: c, consumer_group: g, protocols: [tcp], config: {bucket_key: B}}
 - {name: runscope, enabled: maybe, config: 7}
 - {config: {}}
 services: [{plugins: [{name: runscope, service: x, config: {access_token: T, bucket_key: B}}]}]
@@ -255,7 +257,7 @@ services: [{plugins: [{name: runscope, service: x, config: {access_token: T, buc
         "p.yml: plugin: is an unknown key; did you mean `plugins`?",
         "p.yml: plugins[0].servce: is an unknown field; did you mean `service`?",
         "p.yml: plugins[0].api: cannot stand beside a route or a service",
-        "p.yml: plugins[0].consumer_group: consumer groups are not supported; name a `consumer`",
+        "p.yml: plugins[0].consumer_group: cannot stand beside a consumer",
         "p.yml: plugins[0].protocols: none of them is HTTP, so this would never apply",
         "p.yml: plugins[0].config.access_token: access_token is required",
         "p.yml: plugins[1].enabled: must be true or false, not a string",
@@ -514,6 +516,7 @@ fn precedence_is_kongs_for_every_set_of_configurations_and_all_that_may_be_unkno
                 service: name(*by_service, "s"),
                 route: name(*by_route, "r"),
                 consumer: name(*by_consumer, "c"),
+                consumer_group: None,
                 enabled: states[number] == 1,
                 log_body: false,
                 destination: Arc::clone(&destinations[number]),

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{PluginConfig, PluginSet, Who, precedence};
+use super::precedence::{By, Parts, SHAPES, Shape};
+use super::{PluginConfig, PluginSet};
+use crate::gateway::groups::ConsumerGroup;
 use crate::gateway::snapshot::{ConsumerMatch, Resolution, RouteMatch};
 
 /// One scope of the table.
@@ -46,18 +48,6 @@ pub enum Found {
     Unknown,
 }
 
-/// The scopes in the order of [`precedence`].
-const SCOPES: [(&str, [bool; 3]); 8] = [
-    ("route, service and consumer", [true, true, true]),
-    ("route and consumer", [true, false, true]),
-    ("service and consumer", [false, true, true]),
-    ("route and service", [true, true, false]),
-    ("consumer", [false, false, true]),
-    ("route", [true, false, false]),
-    ("service", [false, true, false]),
-    ("global", [false, false, false]),
-];
-
 impl PluginSet {
     /// What stands at each scope that an exchange may be configured by.
     #[must_use]
@@ -81,17 +71,34 @@ impl PluginSet {
             ConsumerMatch::Unknown => (None, matches!(resolution.route, RouteMatch::NoRoute)),
         };
         let consumer = consumer.filter(|_| !matches!(resolution.route, RouteMatch::NoRoute));
-        let scopes = precedence(route, service, consumer.map_or(Who::Nobody, Who::Consumer));
+        let is_in = |group: &ConsumerGroup| match &resolution.consumer {
+            ConsumerMatch::Known(known, _) => consumer.is_some() && known.groups.contains(&group.id),
+            ConsumerMatch::Nobody | ConsumerMatch::Unknown => false,
+        };
+        let (has_groups, are_groups_known) = match &resolution.consumer {
+            ConsumerMatch::Known(known, _) => {
+                (known.groups.iter().next().is_some(), !known.groups.is_partial())
+            }
+            ConsumerMatch::Nobody | ConsumerMatch::Unknown => (false, true),
+        };
+        let groups = self.groups_where(is_in);
+        let parts = Parts {
+            route,
+            service,
+            consumer,
+            groups: &groups,
+        };
         let mut is_decided = false;
-        let of = |((name, needs), scope): (&(&'static str, [bool; 3]), super::Scope)| {
-            let [needs_route, needs_service, needs_consumer] = *needs;
-            let is_unknown =
-                (needs_route || needs_service) && !is_route_known || needs_consumer && !is_consumer_known;
-            let lacks = needs_route && route.is_none()
-                || needs_service && service.is_none()
-                || needs_consumer && consumer.is_none();
+        let of = |shape: &Shape| {
+            let is_unknown = (shape.route || shape.service) && !is_route_known
+                || shape.by != By::Anybody && !is_consumer_known
+                || shape.by == By::Group && consumer.is_some() && !are_groups_known;
+            let lacks = shape.route && route.is_none()
+                || shape.service && service.is_none()
+                || shape.by == By::Consumer && consumer.is_none()
+                || shape.by == By::Group && !(consumer.is_some() && has_groups);
             let found = if is_unknown {
-                if self.has_any(needs, &scope) {
+                if self.has_any(shape, parts) {
                     Found::Unknown
                 } else {
                     Found::Nothing
@@ -99,24 +106,34 @@ impl PluginSet {
             } else if lacks {
                 Found::NotApplicable
             } else {
-                let here = self.bound.iter().find(|config| config.scope == scope);
-                found(here, &mut is_decided)
+                let at = |scope| self.bound.iter().find(|config| config.scope == scope);
+                let here: Vec<_> = shape.scopes(parts).filter_map(at).collect();
+                let enabled = here.iter().find(|config| config.enabled);
+                found(enabled.or_else(|| here.first()).copied(), &mut is_decided)
             };
-            ScopeTrace { scope: name, found }
+            ScopeTrace {
+                scope: shape.name,
+                found,
+            }
         };
-        SCOPES.iter().zip(scopes).map(of).collect()
+        // Most gateways have no consumer groups.
+        let shows_groups = has_groups || !self.groups.is_empty();
+        let shapes = SHAPES
+            .iter()
+            .filter(|shape| shape.by != By::Group || shows_groups);
+        shapes.map(of).collect()
     }
 
-    /// Whether an enabled configuration has these kinds of parts, and those of `scope` where it has any.
-    fn has_any(&self, needs: &[bool; 3], scope: &super::Scope) -> bool {
-        let agrees = |own: &Option<Arc<str>>, wanted: &Option<Arc<str>>, needed: bool| {
-            own.is_some() == needed && (wanted.is_none() || own == wanted)
+    /// Whether an enabled configuration has this shape, and the parts that are known.
+    fn has_any(&self, shape: &Shape, parts: Parts<'_>) -> bool {
+        let agrees = |own: &Option<Arc<str>>, known: Option<&Arc<str>>| {
+            own.is_none() || known.is_none() || own.as_ref() == known
         };
-        let [route, service, consumer] = *needs;
         self.active.keys().any(|own| {
-            agrees(&own.route_id, &scope.route_id, route)
-                && agrees(&own.service_id, &scope.service_id, service)
-                && agrees(&own.consumer_id, &scope.consumer_id, consumer)
+            shape.is_of(own)
+                && agrees(&own.route_id, parts.route)
+                && agrees(&own.service_id, parts.service)
+                && agrees(&own.consumer_id, parts.consumer)
         })
     }
 }

@@ -193,6 +193,12 @@ fn facts(entry: &Entry, response: Option<&Map<String, Value>>, kong: Option<&Val
     fact("Service", name(&summary.service));
     fact("Route", name(&summary.route));
     fact("Consumer", name(&summary.consumer));
+    let groups = kong.and_then(|kong| kong.get("consumer")?.get("groups")?.as_array());
+    let groups = groups.map(|groups| {
+        let names: Vec<_> = groups.iter().filter_map(Value::as_str).collect();
+        line(&names.join(", "), NAME_BYTES)
+    });
+    fact("Consumer groups", groups);
     let request_id = kong.and_then(|kong| kong.get("request_id")?.as_str());
     fact("Request id", request_id.map(|id| line(id, NAME_BYTES)));
     fact("Identifier", name(&summary.unique_identifier));

@@ -62,6 +62,8 @@ pub enum Refusal {
     Schema(Vec<(String, Problem)>),
     /// An API together with a route or a service.
     ApiWithOthers,
+    /// A consumer together with a consumer group.
+    ConsumerWithGroup,
     /// The body refers to an entity that is not there.
     NoSuch(Kind, String),
     /// Another configuration has this scope.
@@ -92,11 +94,14 @@ impl Dialect {
         }
     }
 
-    /// Whether a configuration may have this field.
+    /// Whether a configuration may have this field, where the gateway has consumer groups or not.
     #[must_use]
-    pub fn is_field(self, name: &str) -> bool {
+    pub fn is_field(self, name: &str, has_groups: bool) -> bool {
         let (own, kinds): (&[&str], &[Kind]) = match self {
-            Self::Old => (&["id", "name", "enabled", "config", "created_at"], &KINDS),
+            Self::Old => (
+                &["id", "name", "enabled", "config", "created_at"],
+                &[Kind::Consumer, Kind::Route, Kind::Service, Kind::Api],
+            ),
             Self::Current => (
                 &[
                     "id",
@@ -112,12 +117,13 @@ impl Dialect {
                 &[Kind::Consumer, Kind::Route, Kind::Service],
             ),
         };
-        own.contains(&name) || kinds.iter().any(|kind| self.scope_name(*kind) == name)
+        let is_group = || has_groups && name == self.scope_name(Kind::ConsumerGroup);
+        own.contains(&name) || is_group() || kinds.iter().any(|kind| self.scope_name(*kind) == name)
     }
 
     /// Whether 0.13's lists can be filtered by this field.
     pub(super) fn is_filter(self, name: &str) -> bool {
-        self.is_field(name) && name != "config" && name != "created_at"
+        self.is_field(name, false) && name != "config" && name != "created_at"
     }
 
     /// A field of 0.13's flat form, as text.
@@ -166,7 +172,12 @@ impl Dialect {
                 entity.insert("instance_name".to_owned(), json!(plugin.instance_name));
                 for (kind, reference) in bound {
                     let shown = reference.map(|reference| one("id", shown_id(snapshot, kind, reference)));
-                    if kind != Kind::Api || shown.is_some() {
+                    let is_usual = match kind {
+                        Kind::Service | Kind::Route | Kind::Consumer => true,
+                        Kind::Api => false,
+                        Kind::ConsumerGroup => snapshot.has_consumer_groups(),
+                    };
+                    if is_usual || shown.is_some() {
                         entity.insert(self.scope_name(kind), shown.unwrap_or(Value::Null));
                     }
                 }
@@ -197,6 +208,7 @@ impl Dialect {
                 message("cannot configure plugin with api_id and one of route_id or service_id"),
             ),
             Refusal::Schema(_)
+            | Refusal::ConsumerWithGroup
             | Refusal::NoSuch(..)
             | Refusal::ScopeTaken(_)
             | Refusal::IdTaken(_)
@@ -230,11 +242,12 @@ fn old(refusal: &Refusal) -> (u16, Value) {
         }
         // What 0.13 kept in its new database answered for itself.
         Refusal::NoSuch(Kind::Service | Kind::Route, _) => (404, message("Not found")),
-        Refusal::NoSuch(kind @ (Kind::Api | Kind::Consumer), id) => {
+        Refusal::NoSuch(kind @ (Kind::Api | Kind::Consumer | Kind::ConsumerGroup), id) => {
             let field = Dialect::Old.scope_name(*kind);
             (404, one(&field, format!("does not exist with value '{id}'")))
         }
         Refusal::ScopeTaken(_) => (409, one("name", format!("already exists with value '{NAME}'"))),
+        Refusal::ConsumerWithGroup => (400, message("a consumer cannot stand beside a consumer group")),
         Refusal::IdTaken(id) => (409, one("id", format!("already exists with value '{id}'"))),
         Refusal::InstanceNameTaken(name) => (
             409,
@@ -295,6 +308,13 @@ fn current(refusal: &Refusal) -> (u16, Value) {
             let fields = one(kind.field(), one("id", id.as_str()));
             (400, error(4, "foreign key violation", &text, Some(fields)))
         }
+        // One of the entity's own checks [Kong 3.9 kong/db/schema/init.lua].
+        Refusal::ConsumerWithGroup => {
+            let text = "only one or none of these fields must be set: 'consumer', 'consumer_group'";
+            let fields = one("@entity", vec![text]);
+            let message = format!("schema violation ({text})");
+            (400, error(2, "schema violation", &message, Some(fields)))
+        }
         Refusal::ScopeTaken(scope) => taken(scope),
         Refusal::IdTaken(id) => {
             let text = format!("primary key violation on key '{{id=\"{id}\"}}'");
@@ -337,7 +357,8 @@ fn taken(scope: &ScopeKey) -> (u16, Value) {
     let mut fields = BTreeMap::from([("name".to_owned(), Value::from(NAME))]);
     let mut shown = BTreeMap::from([("name".to_owned(), format!("\"{NAME}\""))]);
     for (kind, id) in KINDS.into_iter().zip(scope) {
-        if kind == Kind::Api {
+        // Not every gateway has groups; no gateway since 1.0 has APIs.
+        if kind == Kind::Api || kind == Kind::ConsumerGroup && id.is_none() {
             continue;
         }
         let field = kind.field().to_owned();

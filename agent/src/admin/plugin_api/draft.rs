@@ -26,10 +26,16 @@ pub enum Draft<'a> {
 }
 
 /// The scopes of two configurations are the same when these are.
-pub(super) type ScopeKey = [Option<String>; 4];
+pub(super) type ScopeKey = [Option<String>; 5];
 
 /// Every kind, in the order of a [`ScopeKey`].
-pub(super) const KINDS: [Kind; 4] = [Kind::Consumer, Kind::Route, Kind::Service, Kind::Api];
+pub(super) const KINDS: [Kind; 5] = [
+    Kind::Consumer,
+    Kind::Route,
+    Kind::Service,
+    Kind::Api,
+    Kind::ConsumerGroup,
+];
 
 /// What a scope names of one kind.
 pub(super) const fn slot(scope: &NamedScope, kind: Kind) -> Option<&Reference> {
@@ -38,6 +44,7 @@ pub(super) const fn slot(scope: &NamedScope, kind: Kind) -> Option<&Reference> {
         Kind::Route => scope.route.as_ref(),
         Kind::Api => scope.api.as_ref(),
         Kind::Consumer => scope.consumer.as_ref(),
+        Kind::ConsumerGroup => scope.consumer_group.as_ref(),
     }
 }
 
@@ -47,6 +54,7 @@ fn set(scope: &mut NamedScope, kind: Kind, reference: Option<Reference>) {
         Kind::Route => scope.route = reference,
         Kind::Api => scope.api = reference,
         Kind::Consumer => scope.consumer = reference,
+        Kind::ConsumerGroup => scope.consumer_group = reference,
     }
 }
 
@@ -66,7 +74,11 @@ pub(super) fn draft(
         Draft::Merge(old) => (Some(old), Some(old)),
     };
     let mut wrong = Vec::new();
-    for name in fields.keys().filter(|name| !world.dialect.is_field(name)) {
+    let has_groups = world.has_groups();
+    for name in fields
+        .keys()
+        .filter(|name| !world.dialect.is_field(name, has_groups))
+    {
         wrong.push((name.clone(), Problem::Field(Wrong::Unknown)));
     }
     let is_ours = name(&fields, base, &mut wrong);
@@ -103,7 +115,7 @@ pub(super) fn draft(
     if protocols.is_empty() || protocols.iter().any(|it| !PROTOCOLS.contains(&it.as_str())) {
         wrong.push(("protocols".to_owned(), Problem::NoProtocol));
     }
-    let scope = scope(&fields, base, parent, world.dialect, &mut wrong);
+    let scope = scope(&fields, base, parent, world, &mut wrong);
     let config = config(&fields, old, base, &mut wrong);
     let typing = match world.dialect {
         Dialect::Old => Typing::Lenient,
@@ -125,6 +137,9 @@ pub(super) fn draft(
     };
     if scope.api.is_some() && (scope.route.is_some() || scope.service.is_some()) {
         return Err(Refusal::ApiWithOthers);
+    }
+    if scope.consumer.is_some() && scope.consumer_group.is_some() {
+        return Err(Refusal::ConsumerWithGroup);
     }
     let plugin = StoredPlugin {
         created_at: old.map_or(world.now, |old| old.created_at),
@@ -223,12 +238,16 @@ fn scope(
     fields: &Map<String, Value>,
     base: Option<&StoredPlugin>,
     parent: Option<&Found>,
-    dialect: Dialect,
+    world: &World<'_>,
     wrong: &mut Vec<(String, Problem)>,
 ) -> NamedScope {
+    let dialect = world.dialect;
     let mut scope = base.map(|base| base.scope.clone()).unwrap_or_default();
     for kind in KINDS {
         let name = dialect.scope_name(kind);
+        if kind == Kind::ConsumerGroup && !world.has_groups() {
+            continue;
+        }
         let sent = match (fields.get(&name), dialect) {
             (None, _) => continue,
             (Some(Value::Null), _) => Ok(None),

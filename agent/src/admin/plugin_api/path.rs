@@ -4,6 +4,7 @@
 
 use super::Kind;
 use super::dialect::Dialect;
+use super::draft::KINDS;
 
 /// What a call is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,10 +70,13 @@ pub fn parse(path: &str, dialect: Dialect) -> Option<Target> {
 }
 
 fn parent(collection: &str, key: &str, dialect: Dialect) -> Option<Parent> {
-    let kinds = [Kind::Service, Kind::Route, Kind::Api, Kind::Consumer];
-    let kind = kinds.into_iter().find(|kind| kind.collection() == collection)?;
-    // APIs ended with Kong 1.0.
-    let exists = kind != Kind::Api || dialect == Dialect::Old;
+    let kind = KINDS.into_iter().find(|kind| kind.collection() == collection)?;
+    let exists = match kind {
+        Kind::Service | Kind::Route | Kind::Consumer => true,
+        // APIs ended with Kong 1.0.
+        Kind::Api => dialect == Dialect::Old,
+        Kind::ConsumerGroup => dialect == Dialect::Current,
+    };
     let key = key.to_owned();
     exists.then_some(Parent { kind, key })
 }

@@ -20,7 +20,7 @@ pub(super) fn enabled() -> Value {
 }
 
 /// `GET /plugins/schema/{name}` and `GET /schemas/plugins/{name}`
-pub(super) fn of(form: SchemaForm, name: &str, dialect: Dialect) -> Result<Value, Refusal> {
+pub(super) fn of(form: SchemaForm, name: &str, dialect: Dialect, has_groups: bool) -> Result<Value, Refusal> {
     if name != NAME {
         return Err(Refusal::NoPlugin(name.to_owned()));
     }
@@ -40,7 +40,7 @@ pub(super) fn of(form: SchemaForm, name: &str, dialect: Dialect) -> Result<Value
         (Dialect::Current, SchemaForm::Config) => json!({"fields": config()}),
         (Dialect::Current, SchemaForm::Entity) => {
             let foreign = |reference: &str| json!({"type": "foreign", "reference": reference, "eq": null});
-            json!({"fields": [
+            let mut schema = json!({"fields": [
                 {"name": {"type": "string", "required": true, "eq": NAME}},
                 {"instance_name": {"type": "string", "unique": true}},
                 {"consumer": foreign("consumers")},
@@ -53,7 +53,11 @@ pub(super) fn of(form: SchemaForm, name: &str, dialect: Dialect) -> Result<Value
                 }},
                 {"tags": {"type": "set", "elements": {"type": "string", "required": true}}},
                 {"config": {"type": "record", "required": true, "fields": config()}},
-            ]})
+            ]});
+            if let (true, Some(Value::Array(fields))) = (has_groups, schema.get_mut("fields")) {
+                fields.push(json!({"consumer_group": foreign("consumer_groups")}));
+            }
+            schema
         }
     })
 }

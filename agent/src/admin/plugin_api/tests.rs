@@ -16,6 +16,7 @@ use crate::plugin::stored::{StoredPlugin, Tokens};
 
 mod current;
 mod fields;
+mod groups;
 mod lists;
 mod old;
 

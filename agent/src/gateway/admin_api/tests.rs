@@ -23,6 +23,7 @@ use crate::telemetry::secret::Secret;
 mod apis;
 mod credentials;
 pub(crate) mod dialects;
+mod groups;
 mod reach;
 
 /// How the fake behaves.

@@ -93,7 +93,7 @@ fn count(before: usize) -> u64 {
 
 /// Turns decK's own keys into what Kong has, and says what the file leaves out.
 pub(super) fn prepare(root: &mut Value, report: &mut Report) -> Vec<SnapshotWarning> {
-    for kind in ["services", "routes", "consumers"] {
+    for kind in ["services", "routes", "consumers", "consumer_groups"] {
         if let Some(value) = root.get(kind) {
             find_unset(value, kind, report);
         }
@@ -133,14 +133,7 @@ pub(super) fn prepare(root: &mut Value, report: &mut Report) -> Vec<SnapshotWarn
 
 /// Fields whose values are not read here, or may be missing: whom a credential names is then unknown.
 fn is_unread(key: &str) -> bool {
-    let others = [
-        "plugins",
-        "tags",
-        "acls",
-        "groups",
-        "client_certificate",
-        "ca_certificates",
-    ];
+    let others = ["plugins", "tags", "acls", "client_certificate", "ca_certificates"];
     others.contains(&key) || key.ends_with("_credentials") || key.ends_with("_secrets")
 }
 
@@ -209,7 +202,7 @@ fn share(value: &mut Value, shared: &Map<String, Value>) {
             add_missing(own, config.as_object());
         }
     }
-    for kind in ["services", "routes", "consumers"] {
+    for kind in ["services", "routes", "consumers", "consumer_groups"] {
         for parent in items(value, kind) {
             share(parent, shared);
         }

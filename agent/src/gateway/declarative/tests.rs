@@ -8,6 +8,7 @@ use crate::gateway::entities::{Entities, Scope};
 use crate::gateway::router::RouterProfile;
 
 mod deck;
+mod groups;
 
 fn file(name: &str, text: &str) -> SourceFile {
     SourceFile {

@@ -121,7 +121,7 @@ fn apis_of_0_13() {
         })
     );
     let bound = json!({"name": "runscope", "api_id": "6378122c-a0a1-438d-a5c6-efabae9fb969", "config": {}});
-    let bound = read(&bound, plugin).expect("a plugin");
+    let bound = read(&bound, plugin);
     assert_eq!(bound.route, Some(Reference::Id(read_api.id.to_string())));
 }
 

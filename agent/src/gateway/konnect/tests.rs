@@ -44,6 +44,10 @@ fn entities(kind: &str) -> Vec<Value> {
             json!({"id": "40000000-0000-4000-8000-000000000002", "key": "k2", "consumer": {"id": "20000000-0000-4000-8000-000000000001"}}),
             json!({"id": "40000000-0000-4000-8000-000000000003", "key": "k3", "consumer": {"id": "20000000-0000-4000-8000-000000000001"}}),
         ],
+        "consumer_groups" => {
+            vec![json!({"id": "50000000-0000-4000-8000-000000000001", "name": "gold", "tags": null})]
+        }
+        "consumer_groups/50000000-0000-4000-8000-000000000001/consumers" => entities("consumers"),
         other => panic!("{other} is not asked for"),
     }
 }
@@ -85,7 +89,7 @@ async fn list(
 
 async fn konnect(status: u16, token: &str, path: &str) -> Konnect {
     let app = axum::Router::new()
-        .route("/v2/control-planes/{id}/core-entities/{kind}", get(list))
+        .route("/v2/control-planes/{id}/core-entities/{*kind}", get(list))
         .with_state(status);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
@@ -138,6 +142,10 @@ async fn the_core_entities_are_read_page_by_page() {
         entities.unread_credentials.iter().collect::<Vec<_>>(),
         [&CredentialKind::Jwt]
     );
+    let groups = &entities.consumer_groups;
+    assert_eq!(groups.groups[0].name.as_deref(), Some("gold"));
+    assert_eq!(groups.members[0].consumer_id, entities.consumers[0].id);
+    assert!(groups.exist && !groups.is_partial);
     assert_eq!(entities.plugins[0].config, json!({"session_cookie_name": "s"}));
     assert_eq!(reading.profile.flavor, RouterFlavor::Expressions);
     assert!(

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::correlate::JoinedExchange;
 use crate::gateway::entities::{Consumer, Route, Service, Upstream};
+use crate::gateway::groups::Groups;
 use crate::gateway::snapshot::{ConsumerMatch, KnownBy, Resolution, RouteMatch, UnknownRoute};
 use crate::http::headers::Headers;
 
@@ -75,6 +76,7 @@ fn consumer(joined: &JoinedExchange) -> Option<Consumer> {
         id_is_known: true,
         username: text(&upstream.headers, "x-consumer-username"),
         custom_id: text(&upstream.headers, "x-consumer-custom-id"),
+        groups: Groups::default(),
     })
 }
 

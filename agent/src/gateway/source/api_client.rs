@@ -258,6 +258,22 @@ impl ApiClient {
         &self,
         path: &[&str],
         allowance: &mut Allowance,
+        take: impl FnMut(Vec<Value>) -> Result<(), SourceError> + Send,
+    ) -> Result<(), SourceError> {
+        let (list, absent) = (&["data"], Err("the page has no list `data`"));
+        self.pages_of(path, list, absent, allowance, take).await
+    }
+
+    /// The same of a list that goes by the first of several names; without any it is what `absent` says.
+    ///
+    /// # Errors
+    /// Those of [`ApiClient::pages`].
+    pub async fn pages_of(
+        &self,
+        path: &[&str],
+        lists: &[&str],
+        absent: Result<(), &str>,
+        allowance: &mut Allowance,
         mut take: impl FnMut(Vec<Value>) -> Result<(), SourceError> + Send,
     ) -> Result<(), SourceError> {
         let mut offset: Option<String> = None;
@@ -278,11 +294,17 @@ impl ApiClient {
                     limit: MAX_READING_BYTES,
                     unit: "bytes in all",
                 })?;
-            match page.remove("data") {
+            match lists.iter().find_map(|list| page.remove(*list)) {
                 Some(Value::Array(data)) => take(data)?,
                 // Lua's JSON has `{}` for an empty list.
                 Some(Value::Object(map)) if map.is_empty() => {}
-                Some(_) | None => return Err(malformed("the page has no list `data`")),
+                None | Some(Value::Null) => absent.map_err(malformed)?,
+                Some(_) => {
+                    return Err(malformed(&format!(
+                        "the page has no list `{}`",
+                        lists.join("` or `")
+                    )));
+                }
             }
             let Some(next) = offset_of(&page) else {
                 return Ok(());

@@ -88,6 +88,7 @@ plugins:
 - {name: runscope, service: {name: s}, route: r, consumer: {id: c}, enabled: false, tags: [a, 'b,c'], instance_name: i,
    protocols: [https], config: {access_token: T, bucket_key: B, api_endpoint: 'http://h/x'}}
 - {name: runscope, api: a, config: {access_token: T, bucket_key: 'null'}}
+- {name: runscope, consumer_group: {name: gold}, config: {access_token: T, bucket_key: G}}
 ",
     );
     scene.put(all.clone()).unwrap();
@@ -99,7 +100,11 @@ plugins:
     assert_eq!(names.len(), 1, "nothing is left beside it: {names:?}");
     // One's own write is no edit.
     scene.look();
-    scene.check(&["é: {x}", "B", "null"], &[&["é: {x}", "B", "null"]], None);
+    scene.check(
+        &["é: {x}", "B", "null", "G"],
+        &[&["é: {x}", "B", "null", "G"]],
+        None,
+    );
     // Others that take Kong's form can read it, too.
     let bytes = fs::read(&scene.path).unwrap();
     let name = Arc::from("s.yml");
@@ -244,6 +249,7 @@ fn one_written_by_hand_without_an_id_keeps_the_same_one_while_its_scope_is_the_s
     assert_eq!(of("service: s, config: {access_token: U, bucket_key: C}"), id);
     assert_ne!(of(&format!("service: t, {config}")), id);
     assert_ne!(of(&format!("route: s, {config}")), id);
+    assert_ne!(of(&format!("service: s, consumer_group: g, {config}")), id);
 }
 
 proptest! {

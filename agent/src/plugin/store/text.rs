@@ -23,10 +23,11 @@ const HEADER: &str = "\
 ";
 
 /// Fields of a plugin in this file.
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "api",
     "config",
     "consumer",
+    "consumer_group",
     "created_at",
     "enabled",
     "id",
@@ -87,7 +88,14 @@ fn plugin(fields: &Fields<'_>, report: &mut Report) -> Option<StoredPlugin> {
         route: fields.reference("route", report),
         api: fields.reference("api", report),
         consumer: fields.reference("consumer", report),
+        consumer_group: fields.reference("consumer_group", report),
     };
+    if scope.consumer.is_some() && scope.consumer_group.is_some() {
+        report.wrong(
+            &fields.path_of("consumer_group"),
+            "cannot stand beside a consumer",
+        );
+    }
     if scope.api.is_some() && (scope.service.is_some() || scope.route.is_some()) {
         report.wrong(&fields.path_of("api"), "cannot stand beside a route or a service");
     }
@@ -131,7 +139,17 @@ fn id(fields: &Fields<'_>, scope: &NamedScope, report: &mut Report) -> Option<St
             let text = reference.as_ref().map(Reference::text);
             text.unwrap_or_default().to_owned()
         };
-        let scope = [&scope.service, &scope.route, &scope.api, &scope.consumer].map(text);
+        let mut scope = [
+            &scope.service,
+            &scope.route,
+            &scope.api,
+            &scope.consumer,
+            &scope.consumer_group,
+        ]
+        .map(text)
+        .to_vec();
+        // Ids were derived before there were groups, and stay.
+        scope.pop_if(|group| group.is_empty());
         let derived = Uuid::new_v5(&Uuid::NAMESPACE_OID, scope.join("\n").as_bytes());
         return Some(derived.hyphenated().to_string());
     }
@@ -148,7 +166,7 @@ fn id(fields: &Fields<'_>, scope: &NamedScope, report: &mut Report) -> Option<St
 struct Seen {
     ids: HashMap<String, String>,
     names: HashMap<String, String>,
-    scopes: HashMap<[Option<String>; 4], String>,
+    scopes: HashMap<[Option<String>; 5], String>,
 }
 
 impl Seen {
@@ -156,7 +174,14 @@ impl Seen {
         let path = &fields.path;
         let text = |reference: &Option<Reference>| reference.as_ref().map(|it| it.text().to_owned());
         let scope = &plugin.scope;
-        let scope = [&scope.service, &scope.route, &scope.api, &scope.consumer].map(text);
+        let scope = [
+            &scope.service,
+            &scope.route,
+            &scope.api,
+            &scope.consumer,
+            &scope.consumer_group,
+        ]
+        .map(text);
         if let Some(other) = self.scopes.insert(scope, path.clone()) {
             report.wrong(
                 path,
@@ -208,6 +233,7 @@ fn entry(plugin: &StoredPlugin, text: &mut String) {
         ("route", &scope.route),
         ("api", &scope.api),
         ("consumer", &scope.consumer),
+        ("consumer_group", &scope.consumer_group),
     ] {
         match reference {
             None => {}

@@ -65,7 +65,7 @@ impl Gateway {
             }
             ["workspaces"] if workspaces.is_some() => self.page("workspaces", path, query, workspaces),
             // The default workspace has the document's entities, any other a copy with ids and names of its own.
-            [workspace, list] if is_workspace(workspace) => {
+            [workspace, list] if is_workspace(workspace) && self.document["lists"][list].is_array() => {
                 let items = self.document["lists"][list].to_string();
                 let items = if workspace == "default" {
                     items
