@@ -25,6 +25,12 @@ pub struct Status {
     pub bytes: Bytes,
     /// Exchanges.
     pub exchanges: Exchanges,
+    /// What kongtap costs.
+    #[serde(default)]
+    pub usage: Usage,
+    /// Delivery.
+    #[serde(default)]
+    pub delivery: Delivery,
     /// Connections and parsing, by event.
     #[serde(default)]
     pub connections: Reasons,
@@ -37,6 +43,20 @@ pub struct Status {
     /// What does not work, in words.
     #[serde(default)]
     pub problems: Vec<serde_json::Value>,
+}
+
+/// What it costs.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct Usage {
+    /// CPU time since its start, seconds.
+    pub cpu_seconds: f64,
+}
+
+/// Delivery.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Delivery {
+    /// Attempts, answers and failures, by name.
+    pub counts: Reasons,
 }
 
 /// One gateway.
