@@ -35,6 +35,17 @@ use crate::plugin::{Destination, PluginConfig};
 pub struct Message {
     destination: Arc<Destination>,
     json: Bytes,
+    outcome: Outcome,
+    profile: Profile,
+}
+
+/// How the exchange went, for who must choose between messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered with a status below 400.
+    Success,
+    /// It was answered with 400 or above, or not at all.
+    Error,
 }
 
 impl Message {
@@ -48,6 +59,18 @@ impl Message {
     #[must_use]
     pub fn json(&self) -> &Bytes {
         &self.json
+    }
+
+    /// How its exchange went.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Whether a receiver can tell that it has it: whether it carries `unique_identifier`.
+    #[must_use]
+    pub const fn is_recognisable(&self) -> bool {
+        matches!(self.profile, Profile::Extended)
     }
 }
 
@@ -87,8 +110,19 @@ pub struct BuildInput<'a> {
 /// head there is no `request`, without a response head no `response` (the Runscope API takes either).
 #[must_use]
 pub fn build(input: &BuildInput<'_>) -> Message {
+    let status = input
+        .joined
+        .client
+        .response
+        .as_ref()
+        .map(|response| response.status);
     Message {
         destination: Arc::clone(&input.config.destination),
         json: document::write(input).into(),
+        outcome: match status {
+            Some(..400) => Outcome::Success,
+            Some(_) | None => Outcome::Error,
+        },
+        profile: input.profile,
     }
 }

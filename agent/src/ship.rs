@@ -1,18 +1,28 @@
 //! Delivery: messages go out, one POST each, and every one of them ends up in the ledger exactly once.
 //!
 //! In: [`Message`]s, from any thread, without waiting. Out: POSTs to each message's destination, counts in the
-//! [`ExchangeLedger`], a [`ShipStats`] and few log lines. `queue` holds what waits, `attempt` makes one POST and says
-//! what became of it, `clients` pools connections, `account` counts.
+//! [`ExchangeLedger`], a [`ShipStats`] and few log lines.
 //!
-//! Deliberately absent, for now: retries, batches, a breaker and a spool. What an attempt's `attempt::Failure` leads to
-//! is decided in one place, `deliver`; that is where they go.
+//! ```text
+//! offer ─ queue ─┬─ lane::waiting   what waits for one destination, what gives way when the queue is full
+//!                ├─ batch           how many messages one POST may hold
+//!                └─ lane::health    how many attempts an endpoint may have at once: none while its breaker is open
+//! run ── deliver ─ attempt ─ clients   one POST over pooled connections, and what became of each message in it
+//!           └── retry               whether and when a message is sent again
+//! account ─ faults                  the ledger, the figures of `/status`, the log lines
+//! ```
 
 mod account;
+mod answer;
 mod attempt;
+mod batch;
 mod clients;
+mod deliver;
 mod faults;
+mod lane;
 pub mod probe;
 mod queue;
+pub mod retry;
 #[cfg(test)]
 mod tests;
 
@@ -27,8 +37,10 @@ use crate::message::Message;
 use crate::ship::account::Account;
 pub use crate::ship::account::ShipStats;
 use crate::ship::clients::Clients;
+use crate::ship::deliver::deliver;
 pub use crate::ship::faults::LastError;
-use crate::ship::queue::{Claim, Queue};
+use crate::ship::queue::Queue;
+use crate::ship::retry::RetryLimits;
 use crate::telemetry::ledger::ExchangeLedger;
 
 /// What shipping may take.
@@ -40,6 +52,12 @@ pub struct ShipLimits {
     pub queue_bytes: usize,
     /// Attempts in flight to one destination.
     pub in_flight: usize,
+    /// Messages in one POST, where the endpoint answers in list form.
+    pub batch: usize,
+    /// Bytes of JSON in one such POST.
+    pub batch_bytes: usize,
+    /// Repeats.
+    pub retry: RetryLimits,
     /// How much of an endpoint's answer is read, bytes.
     pub answer_bytes: usize,
     /// How long what is held may take to leave when the agent stops.
@@ -52,6 +70,9 @@ impl Default for ShipLimits {
             queue_messages: 10_000,
             queue_bytes: 64 << 20,
             in_flight: 16,
+            batch: 1,
+            batch_bytes: 1 << 20,
+            retry: RetryLimits::default(),
             answer_bytes: 64 << 10,
             drain_timeout: Duration::from_secs(5),
         }
@@ -119,6 +140,7 @@ impl Shipper {
             tokio::select! {
                 () = cancel.cancelled() => break,
                 () = self.queue.work() => {}
+                () = self.until_due() => {}
                 Some(ended) = senders.join_next() => note_end(ended),
                 _ = lines.tick() => self.queue.account().write_lines(clock::instant()),
             }
@@ -131,6 +153,7 @@ impl Shipper {
                 self.start_senders(&mut senders);
                 tokio::select! {
                     () = queue.work() => {}
+                    () = self.until_due() => {}
                     Some(ended) = senders.join_next() => note_end(ended),
                 }
             }
@@ -145,9 +168,17 @@ impl Shipper {
     }
 
     fn start_senders(&mut self, senders: &mut JoinSet<()>) {
-        for claim in self.queue.claims() {
+        for claim in self.queue.claims(clock::instant()) {
             let client = self.clients.client(claim.destination());
-            senders.spawn(deliver(claim, client, self.limits.answer_bytes));
+            senders.spawn(deliver(claim, client));
+        }
+    }
+
+    /// Waits until a repeat falls due or a breaker lets an attempt through; for ever when time alone changes nothing.
+    async fn until_due(&self) {
+        match self.queue.next_due(clock::instant()) {
+            Some(due) => tokio::time::sleep_until(due.into()).await,
+            None => std::future::pending().await,
         }
     }
 }
@@ -157,28 +188,6 @@ impl Drop for Shipper {
         self.queue.close();
         self.queue.clear();
         self.queue.account().write_lines(clock::instant());
-    }
-}
-
-/// Sends the messages of one destination, one after the other, until none waits.
-async fn deliver(
-    claim: Claim,
-    client: Result<clients::PooledClient, clients::ClientError>,
-    answer_bytes: usize,
-) {
-    let account = claim.account();
-    let endpoint = client.and_then(|client| attempt::Endpoint::new(client, claim.destination()));
-    while let Some(ticket) = claim.next() {
-        let attempt = account.start_attempt();
-        let outcome = match &endpoint {
-            Ok(endpoint) => attempt::post(endpoint, ticket.message(), answer_bytes).await,
-            Err(error) => Err(attempt::Failure::unsendable(error)),
-        };
-        attempt.end();
-        match outcome {
-            Ok(()) => ticket.ship(),
-            Err(failure) => ticket.give_up(failure),
-        }
     }
 }
 

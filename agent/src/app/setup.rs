@@ -44,6 +44,7 @@ use crate::plugin::store::Store;
 use crate::plugin::stored::StoredPlugin;
 use crate::plugin::{PluginSet, UnboundConfig, file};
 use crate::ship::ShipLimits;
+use crate::ship::retry::RetryLimits;
 
 /// How long the Admin API, or Konnect, may take for one answer.
 const API_TIMEOUT: Duration = Duration::from_secs(10);
@@ -513,6 +514,13 @@ pub fn ship_limits(config: &Config) -> ShipLimits {
         queue_bytes: config.ship.queue_bytes,
         in_flight: config.ship.in_flight,
         drain_timeout: Duration::from_millis(config.ship.drain_timeout_ms),
+        batch: config.ship.batch,
+        batch_bytes: config.ship.batch_bytes,
+        retry: RetryLimits {
+            max_age: Duration::from_secs(config.ship.retry.max_age_seconds),
+            first: Duration::from_millis(config.ship.retry.first_ms),
+            most: Duration::from_millis(config.ship.retry.most_ms),
+        },
         ..ShipLimits::default()
     }
 }

@@ -24,6 +24,8 @@ pub struct ShipStats {
     pub queued_bytes: usize,
     /// Attempts begun.
     pub attempts: u64,
+    /// Messages that were put back to be sent again, each time counted.
+    pub repeats: u64,
     /// Attempts that have not ended.
     pub in_flight: u64,
     /// Attempts that ended, whatever their outcome.
@@ -40,6 +42,7 @@ pub(super) struct Account {
     held_messages: AtomicUsize,
     held_bytes: AtomicUsize,
     attempts: AtomicU64,
+    repeats: AtomicU64,
     in_flight: AtomicU64,
     latency_count: AtomicU64,
     latency_us_sum: AtomicU64,
@@ -53,6 +56,7 @@ impl Account {
             held_messages: AtomicUsize::new(0),
             held_bytes: AtomicUsize::new(0),
             attempts: AtomicU64::new(0),
+            repeats: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             latency_count: AtomicU64::new(0),
             latency_us_sum: AtomicU64::new(0),
@@ -79,6 +83,11 @@ impl Account {
         self.note(&Failure::without_attempt(reason));
     }
 
+    /// Notes a failure after which the message is sent again.
+    pub(super) fn note_repeat(&self, _failure: &Failure) {
+        self.repeats.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn start_attempt(&self) -> Attempt<'_> {
         self.attempts.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -93,6 +102,7 @@ impl Account {
             queued_messages: self.held_messages(),
             queued_bytes: self.held_bytes(),
             attempts: self.attempts.load(Ordering::Relaxed),
+            repeats: self.repeats.load(Ordering::Relaxed),
             in_flight: self.in_flight.load(Ordering::Relaxed),
             latency_count: self.latency_count.load(Ordering::Relaxed),
             latency_us_sum: self.latency_us_sum.load(Ordering::Relaxed),
@@ -152,6 +162,8 @@ pub(super) struct Ticket {
     message: Message,
     account: Arc<Account>,
     fate: Fate,
+    queued: Instant,
+    attempts: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +173,7 @@ enum Fate {
 }
 
 impl Ticket {
-    pub(super) fn new(message: Message, account: Arc<Account>) -> Self {
+    pub(super) fn new(message: Message, account: Arc<Account>, now: Instant) -> Self {
         account.held_messages.fetch_add(1, Ordering::Relaxed);
         account
             .held_bytes
@@ -171,6 +183,8 @@ impl Ticket {
             message,
             account,
             fate: Fate::Dropped(DropReason::Shutdown),
+            queued: now,
+            attempts: 0,
         }
     }
 
@@ -178,18 +192,32 @@ impl Ticket {
         &self.message
     }
 
+    /// When it was queued.
+    pub(super) const fn queued(&self) -> Instant {
+        self.queued
+    }
+
+    /// How many attempts there were, with the one under way.
+    pub(super) const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    pub(super) const fn begin_attempt(&mut self) {
+        self.attempts = self.attempts.saturating_add(1);
+    }
+
     pub(super) fn ship(mut self) {
         self.fate = Fate::Shipped;
     }
 
-    pub(super) fn give_up(mut self, failure: Failure) {
+    pub(super) fn give_up(mut self, failure: &Failure) {
         self.fate = Fate::Dropped(failure.reason);
-        self.account.note(&failure);
+        self.account.note(failure);
     }
 
     /// Gives it up for the sake of another message.
     pub(super) fn evict(self, reason: DropReason) {
-        self.give_up(Failure::without_attempt(reason));
+        self.give_up(&Failure::without_attempt(reason));
     }
 }
 
