@@ -102,6 +102,23 @@ impl Manner {
             | Self::NoHandshake => false,
         }
     }
+
+    /// Whether only `timeout` ends it, so that trials of it have a short one. On a busy machine that may pass before an
+    /// endpoint that is well again has answered.
+    #[must_use]
+    pub const fn lasts_until_timeout(self) -> bool {
+        match self {
+            Self::BlackHole | Self::Deaf | Self::Mute | Self::Drip(_) | Self::NoHandshake | Self::Slow(_) => true,
+            Self::Well
+            | Self::Refuse
+            | Self::Reset(_)
+            | Self::Status(..)
+            | Self::SomeErrors(_)
+            | Self::Noise
+            | Self::Certificate(_)
+            | Self::NoTls => false,
+        }
+    }
 }
 
 /// The endpoint. It ends when it is dropped.

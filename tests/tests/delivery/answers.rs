@@ -1,135 +1,74 @@
-//! Endpoints that cannot be reached, that do not answer, and that answer no.
+//! Endpoints that are reached, and answer no, or late, or not to the end.
 
 use std::time::Duration;
 
 use kongtap_tests::client::Scheme;
-use kongtap_tests::faults::{Manner, Moment, RetryAfter, Shown};
-use kongtap_tests::trial::Setup;
+use kongtap_tests::faults::{Manner, Moment, RetryAfter};
 
-use super::{Case, Outcome, check};
+use crate::{Case, Outcome, SHIP, go_through, setup};
 
-async fn plain(name: &'static str, fault: Manner, outcome: Outcome) {
-    check(Case {
+/// It is delivered once the fault has passed.
+const fn passes(name: &'static str, fault: Manner) -> Case {
+    Case {
         name,
         fault,
-        setup: Setup::default(),
-        outcome,
-    })
-    .await;
+        outcome: Outcome::Delivered,
+    }
 }
 
-async fn tls(name: &'static str, fault: Manner) {
-    check(Case {
+/// The answer is final.
+const fn refused(name: &'static str, status: u16, reason: &'static str) -> Case {
+    Case {
         name,
-        fault,
-        setup: Setup {
-            scheme: Scheme::Https,
-            ..Setup::default()
+        fault: Manner::Status(status, RetryAfter::Unsaid),
+        outcome: Outcome::Dropped(reason),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_in_time() {
+    let cases = [
+        passes("no answer", Manner::Mute),
+        passes("a byte a second", Manner::Drip(Duration::from_secs(1))),
+    ];
+    go_through("no answer in time", setup(Scheme::Http, SHIP, &cases), &cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broken_answers() {
+    let cases = [
+        passes("nobody listens", Manner::Refuse),
+        passes("reset in the request", Manner::Reset(Moment::InRequest)),
+        passes("reset before the answer", Manner::Reset(Moment::BeforeAnswer)),
+        passes("reset in the answer", Manner::Reset(Moment::InAnswer)),
+        passes("an answer that is no HTTP", Manner::Noise),
+    ];
+    go_through("broken answers", setup(Scheme::Http, SHIP, &cases), &cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn try_again() {
+    let cases = [
+        passes("500", Manner::Status(500, RetryAfter::Unsaid)),
+        passes("503, in a second", Manner::Status(503, RetryAfter::Seconds(1))),
+        passes("429", Manner::Status(429, RetryAfter::Unsaid)),
+        passes("429, in a second", Manner::Status(429, RetryAfter::Seconds(1))),
+        passes("429, at a date", Manner::Status(429, RetryAfter::Date(2))),
+    ];
+    go_through("try again", setup(Scheme::Http, SHIP, &cases), &cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn final_answers() {
+    let cases = [
+        refused("400", 400, "rejected"),
+        refused("401", 401, "rejected"),
+        refused("301", 301, "bad_answer"),
+        Case {
+            name: "every third entry is an error",
+            fault: Manner::SomeErrors(3),
+            outcome: Outcome::Partly("rejected"),
         },
-        outcome: Outcome::Dropped(&["unreachable"]),
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_listens() {
-    plain("refuses", Manner::Refuse, Outcome::Dropped(&["unreachable"])).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_answers_a_syn() {
-    plain("black hole", Manner::BlackHole, Outcome::Dropped(&["timeout"])).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_read() {
-    plain("deaf", Manner::Deaf, Outcome::Dropped(&["timeout"])).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_answered() {
-    plain("mute", Manner::Mute, Outcome::Dropped(&["timeout"])).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_byte_a_second_is_answered() {
-    let drip = Manner::Drip(Duration::from_secs(1));
-    plain("drips", drip, Outcome::Dropped(&["timeout"])).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_are_reset_in_the_request() {
-    let reset = Manner::Reset(Moment::InRequest);
-    plain("reset in the request", reset, Outcome::Dropped(&["bad_answer"])).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_are_reset_before_the_answer() {
-    let reset = Manner::Reset(Moment::BeforeAnswer);
-    plain(
-        "reset before the answer",
-        reset,
-        Outcome::Dropped(&["bad_answer"]),
-    )
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_are_reset_in_the_answer() {
-    let reset = Manner::Reset(Moment::InAnswer);
-    plain("reset in the answer", reset, Outcome::Dropped(&["bad_answer"])).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_answer_is_no_http() {
-    plain("noise", Manner::Noise, Outcome::Dropped(&["bad_answer"])).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_endpoint_has_no_time() {
-    let busy = Manner::Status(429, RetryAfter::Unsaid);
-    plain("429", busy, Outcome::Dropped(&["rejected"])).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_endpoint_fails() {
-    let failing = Manner::Status(500, RetryAfter::Unsaid);
-    plain("500", failing, Outcome::Dropped(&["endpoint_error"])).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_refused_is_refused() {
-    let refusing = Manner::Status(400, RetryAfter::Unsaid);
-    plain("400", refusing, Outcome::Dropped(&["rejected"])).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redirects_are_not_followed() {
-    let moved = Manner::Status(301, RetryAfter::Unsaid);
-    plain("301", moved, Outcome::Dropped(&["bad_answer"])).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn some_messages_are_refused() {
-    plain("some errors", Manner::SomeErrors(3), Outcome::Some(&["rejected"])).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_tls_is_spoken() {
-    tls("no TLS", Manner::NoTls).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_certificate_is_expired() {
-    tls("expired", Manner::Certificate(Shown::Expired)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_certificate_is_another_hosts() {
-    tls("wrong name", Manner::Certificate(Shown::OtherName)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_certificate_is_by_a_stranger() {
-    tls("untrusted", Manner::Certificate(Shown::Stranger)).await;
+    ];
+    go_through("final answers", setup(Scheme::Http, SHIP, &cases), &cases).await;
 }

@@ -1,54 +1,87 @@
 //! What the endpoint does is the endpoint's: the gateway answers as ever, the agent stays small, every message is accounted for,
 //! and what could be delivered was delivered once.
 //!
-//! Each case alternates windows of the same load with the endpoint well and with it at fault. The figures are printed
-//! (`--nocapture` shows them).
+//! A trial goes through a table of faults. For each it alternates windows of the same load with the endpoint well and with it at
+//! fault. The figures are printed (`--nocapture` shows them).
 
 #![expect(unused_crate_dependencies, reason = "they are the library's")]
 #![expect(clippy::tests_outside_test_module, reason = "an integration test")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+mod answers;
+mod judge;
+mod unreachable;
+
 use std::collections::BTreeSet;
 
+use kongtap_tests::client::Scheme;
 use kongtap_tests::faults::Manner;
 use kongtap_tests::kernel::require_kernel;
-use kongtap_tests::status::Status;
 use kongtap_tests::trial::figures::{Figures, compare};
 use kongtap_tests::trial::{Setup, Trial};
 
-mod answers;
+use crate::judge::{Account, Moment};
 
 /// Windows of each kind, at least, and at most where the machine was too busy to compare them.
 const ROUNDS: (usize, usize) = (2, 6);
-/// What kongtap may have resident, bytes, in these trials.
+/// What kongtap may have resident in these trials, bytes.
 const MOST_RESIDENT: u64 = 128 << 20;
+/// How kongtap delivers in these trials: as by default, but that what takes seconds takes a fraction of one.
+const SHIP: &str = "[ship]\ndrain_timeout_ms = 200\n\
+    [ship.retry]\nmax_age_seconds = 30\nfirst_ms = 40\nmost_ms = 200\n\
+    [ship.breaker]\nopen_ms = 40\nmost_ms = 200\n";
+
+/// `timeout` where faults last until then,
+const SHORT_MS: u64 = 300;
+/// and where it must not get in the way.
+const LONG_MS: u64 = 5_000;
 
 /// One fault.
+#[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
     fault: Manner,
-    setup: Setup,
     outcome: Outcome,
 }
 
 /// What becomes of the messages of faulty windows.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     /// Once the endpoint is well again, each of them is delivered.
     Delivered,
-    /// Each of them is counted as dropped for one of these reasons.
-    Dropped(&'static [&'static str]),
-    /// Each of them is delivered or so counted, and there are of both.
-    Some(&'static [&'static str]),
+    /// While it is still at fault, each of them is counted as dropped for this reason.
+    Dropped(&'static str),
+    /// Each of them is delivered or dropped for this reason, and there are of both.
+    Partly(&'static str),
 }
 
-/// Runs the case.
-async fn check(case: Case) {
-    let Some(turn) = require_kernel(case.name).unwrap() else {
+/// A trial with kongtap set up for faults that end by themselves, or by `timeout`.
+fn setup(scheme: Scheme, toml: &str, cases: &[Case]) -> Setup {
+    let until_timeout = cases.iter().any(|case| case.fault.lasts_until_timeout());
+    Setup {
+        scheme,
+        timeout_ms: if until_timeout { SHORT_MS } else { LONG_MS },
+        toml: toml.to_owned(),
+        ..Setup::default()
+    }
+}
+
+/// Goes through the table with one kongtap.
+async fn go_through(name: &str, setup: Setup, cases: &[Case]) {
+    let Some(turn) = require_kernel(name).unwrap() else {
         return;
     };
-    let name = case.name;
-    let mut trial = Trial::set(turn, case.setup).await.unwrap();
+    let mut trial = Trial::set(turn, setup).await.unwrap();
+    for case in cases {
+        check(&mut trial, *case).await;
+    }
+    let resident = trial.most_resident_bytes().unwrap();
+    assert!(resident < MOST_RESIDENT, "{name}: {resident} bytes resident");
+}
+
+/// Goes through one fault, and leaves everything settled and the endpoint well.
+async fn check(trial: &mut Trial, case: Case) {
+    let before = Moment::of(trial, trial.settle().await.unwrap());
     let (mut well, mut faulty) = (Vec::<Figures>::new(), Vec::<Figures>::new());
     let mut at_fault = BTreeSet::new();
     let mut compared = Ok(());
@@ -69,93 +102,19 @@ async fn check(case: Case) {
             break;
         }
     }
-    let status = trial.settle().await.unwrap();
-    report(name, &well, &faulty, &mut trial, &status);
-    compared.unwrap_or_else(|error| panic!("{name}: {error}\n{well:?}\n{faulty:?}"));
-    let resident = trial.most_resident_bytes().unwrap();
-    assert!(resident < MOST_RESIDENT, "{name}: {resident} bytes resident");
-    assert_eq!(status.lost_bytes(), 0, "{name}: {:?}", status.bytes.lost);
+    let after = Moment::of(trial, trial.settle().await.unwrap());
+    let account = Account::between(&before, &after, at_fault);
+    report(case.name, &well, &faulty, &account);
+    compared.unwrap_or_else(|error| panic!("{}: {error}\n{well:?}\n{faulty:?}", case.name));
     trial.require_honest().unwrap();
-    judge(name, case.fault, case.outcome, &at_fault, &trial, &status);
-}
-
-/// What became of the messages: by kongtap's own count, and by the endpoint's book.
-fn judge(
-    name: &str,
-    fault: Manner,
-    outcome: Outcome,
-    at_fault: &BTreeSet<String>,
-    trial: &Trial,
-    status: &Status,
-) {
-    let book = trial.endpoint.book();
-    let (kept, sent) = (book.kept(), trial.sent());
-    let missing: BTreeSet<_> = sent.difference(&kept).cloned().collect();
-    let counts = &status.exchanges;
-    let count = |ids: &BTreeSet<String>| u64::try_from(ids.len()).unwrap();
-    let reasons = match outcome {
-        Outcome::Delivered => &[][..],
-        Outcome::Dropped(reasons) | Outcome::Some(reasons) => reasons,
-    };
-    let known: u64 = reasons
-        .iter()
-        .filter_map(|reason| counts.dropped.get(*reason))
-        .sum();
-    assert_eq!(
-        known,
-        status.dropped(),
-        "{name}: for other reasons than {reasons:?}: {counts:?}"
-    );
-    assert!(
-        missing.is_subset(at_fault),
-        "{name}: lost while the endpoint was well"
-    );
-    match outcome {
-        Outcome::Delivered => assert_eq!(
-            (counts.shipped, missing.len()),
-            (count(sent), 0),
-            "{name}: {counts:?}"
-        ),
-        Outcome::Dropped(_) => assert_eq!(
-            (counts.shipped, status.dropped()),
-            (count(sent) - count(at_fault), count(at_fault)),
-            "{name}: {counts:?}"
-        ),
-        Outcome::Some(_) => assert!(
-            counts.shipped > count(sent) - count(at_fault) && status.dropped() > 0,
-            "{name}: {counts:?}"
-        ),
-    }
-    if fault.loses_answers() {
-        // What it took without saying so may be counted as dropped, and may have come again.
-        assert!(
-            count(&kept) >= counts.shipped,
-            "{name}: {} kept, {counts:?}",
-            kept.len()
-        );
-    } else {
-        assert_eq!(
-            (count(&kept), book.repeats()),
-            (counts.shipped, 0),
-            "{name}: {counts:?}"
-        );
-    }
+    account.judge(case).unwrap_or_else(|error| panic!("{}: {error:#}\n{account}", case.name));
 }
 
 /// What a test prints.
 #[expect(clippy::print_stderr, reason = "the figures are what these tests measure")]
-fn report(name: &str, well: &[Figures], faulty: &[Figures], trial: &mut Trial, status: &Status) {
+fn report(name: &str, well: &[Figures], faulty: &[Figures], account: &Account) {
     for (well, faulty) in well.iter().zip(faulty) {
         eprintln!("{name}: well {well}; at fault {faulty}");
     }
-    let book = trial.endpoint.book();
-    eprintln!(
-        "{name}: {} attempts seen, {} repeats, {} connections; {} MiB resident, {:.2} s of CPU; {:?}",
-        book.attempts.len(),
-        book.repeats(),
-        book.connections,
-        trial.most_resident_bytes().unwrap() >> 20,
-        status.usage.cpu_seconds,
-        status.exchanges
-    );
+    eprintln!("{name}: {account}");
 }
