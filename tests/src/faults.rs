@@ -18,11 +18,13 @@ use crate::faults::authority::Authority;
 pub use crate::faults::authority::Shown;
 use crate::faults::book::Book;
 use crate::faults::door::Door;
+use crate::faults::names::{NAME, Names};
 use crate::faults::serve::Desk;
 
 mod authority;
 pub mod book;
 mod door;
+mod names;
 mod serve;
 
 /// How an endpoint behaves.
@@ -32,6 +34,10 @@ pub enum Manner {
     Well,
     /// Nobody listens: connections are refused.
     Refuse,
+    /// Its host is gone, and its name with it.
+    NoName,
+    /// Its host is gone, and who is asked for its name does not answer.
+    SilentNames,
     /// Nobody answers a SYN. On loopback that is a listener whose backlog is full: the kernel drops what comes then.
     BlackHole,
     /// It takes connections and reads nothing from them.
@@ -92,6 +98,8 @@ impl Manner {
             | Self::Noise => true,
             Self::Well
             | Self::Refuse
+            | Self::NoName
+            | Self::SilentNames
             | Self::BlackHole
             | Self::Deaf
             | Self::Reset(Moment::InRequest)
@@ -108,9 +116,16 @@ impl Manner {
     #[must_use]
     pub const fn lasts_until_timeout(self) -> bool {
         match self {
-            Self::BlackHole | Self::Deaf | Self::Mute | Self::Drip(_) | Self::NoHandshake | Self::Slow(_) => true,
+            Self::BlackHole
+            | Self::SilentNames
+            | Self::Deaf
+            | Self::Mute
+            | Self::Drip(_)
+            | Self::NoHandshake
+            | Self::Slow(_) => true,
             Self::Well
             | Self::Refuse
+            | Self::NoName
             | Self::Reset(_)
             | Self::Status(..)
             | Self::SomeErrors(_)
@@ -128,6 +143,7 @@ pub struct Endpoint {
     authority: Option<Arc<Authority>>,
     desk: Arc<Desk>,
     door: Door,
+    names: Names,
 }
 
 impl Endpoint {
@@ -147,6 +163,7 @@ impl Endpoint {
         let desk = Arc::new(Desk::default());
         Ok(Self {
             door: Door::open(address, authority.as_ref(), Manner::Well, &desk).await?,
+            names: Names::new(address)?,
             address,
             authority,
             desk,
@@ -160,16 +177,16 @@ impl Endpoint {
         format!("{scheme}://{}", self.address)
     }
 
-    /// Its port.
+    /// The same by its name, which only the programs know that run [`Endpoint::inside_names`].
     #[must_use]
-    pub const fn port(&self) -> u16 {
-        self.address.port()
+    pub fn named_url(&self) -> String {
+        format!("http://{NAME}:{}", self.address.port())
     }
 
-    /// Its address.
+    /// A command that becomes the program that follows it, in a world where the endpoint has its name.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    pub fn inside_names(&self) -> Vec<String> {
+        self.names.inside()
     }
 
     /// The certificate of the authority that its certificates are of, where it speaks TLS.
@@ -185,6 +202,7 @@ impl Endpoint {
     /// When it cannot listen again.
     pub async fn behave(&mut self, manner: Manner) -> anyhow::Result<()> {
         self.desk.behave(manner);
+        self.names.behave(manner)?;
         if !self.door.suits(manner) {
             self.door.close().await;
             self.door = Door::open(self.address, self.authority.as_ref(), manner, &self.desk).await?;

@@ -40,14 +40,34 @@ pub struct Setup {
     pub scheme: Scheme,
     /// More of `kongtap.toml`.
     pub toml: String,
+    /// Whether messages have identifiers.
+    pub profile: Profile,
     /// `timeout` of the `runscope` configuration.
     pub timeout_ms: u64,
-    /// Its `api_endpoint`, where it is not the endpoint's own.
-    pub api_endpoint: Option<String>,
+    /// Whether its `api_endpoint` is a name or an address.
+    pub by: By,
     /// A command that becomes kongtap.
     pub inside: Vec<String>,
     /// Bytes of each answer of the gateway's.
     pub answer_bytes: usize,
+}
+
+/// `message.profile`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Messages have identifiers, by which a repeat is known.
+    Extended,
+    /// They have none.
+    Plugin,
+}
+
+/// How kongtap is told of the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// By its address.
+    Address,
+    /// By its name.
+    Name,
 }
 
 impl Default for Setup {
@@ -55,8 +75,9 @@ impl Default for Setup {
         Self {
             scheme: Scheme::Http,
             toml: String::new(),
+            profile: Profile::Extended,
             timeout_ms: 300,
-            api_endpoint: None,
+            by: By::Address,
             inside: vec![],
             answer_bytes: 1000,
         }
@@ -117,6 +138,33 @@ impl Trial {
         let window = run(gateway, self.setup.answer_bytes).await?;
         self.sent.extend(window.ids.iter().cloned());
         self.sent_to_this = self.sent_to_this.saturating_add(u64::try_from(window.ids.len())?);
+        Ok(window)
+    }
+
+    /// The same, with kongtap killed in the middle of it.
+    ///
+    /// # Errors
+    /// When the gateway does not answer as it should, or kongtap does not end.
+    pub async fn window_while_killed(&mut self) -> anyhow::Result<Window> {
+        let gateway = self.scene.listeners().plain.context("a plain listener")?;
+        let seen = self.kongtap.status().await?.exchanges.seen;
+        let load = tokio::spawn(run(gateway, self.setup.answer_bytes));
+        eventually("kongtap to see the load", SETTLED, async || {
+            let status = self
+                .kongtap
+                .status()
+                .await
+                .map_err(|error| format!("{error:#}"))?;
+            if status.exchanges.seen > seen {
+                Ok(())
+            } else {
+                Err("nothing seen".to_owned())
+            }
+        })
+        .await?;
+        self.kill().await?;
+        let window = load.await??;
+        self.sent.extend(window.ids.iter().cloned());
         Ok(window)
     }
 
@@ -209,8 +257,12 @@ impl Trial {
         let kept = book.kept();
         let unknown: Vec<_> = kept.difference(&self.sent).take(3).collect();
         ensure!(unknown.is_empty(), "nobody sent {unknown:?}");
+        let identifiers = match self.setup.profile {
+            Profile::Extended => kept.len(),
+            Profile::Plugin => 0,
+        };
         ensure!(
-            book.identifiers() == kept.len(),
+            book.identifiers() == identifiers,
             "{} identifiers for {} messages",
             book.identifiers(),
             kept.len()
@@ -227,8 +279,19 @@ async fn start(
     directory: &TempDir,
 ) -> anyhow::Result<Kongtap> {
     let file = |name: &str| directory.path().join(name);
-    let api_endpoint = setup.api_endpoint.clone().unwrap_or_else(|| endpoint.url());
-    std::fs::write(file("kongtap.toml"), format!("{CAPTURE}{}", setup.toml))?;
+    let (api_endpoint, mut inside) = match setup.by {
+        By::Address => (endpoint.url(), vec![]),
+        By::Name => (endpoint.named_url(), endpoint.inside_names()),
+    };
+    inside.extend(setup.inside.iter().cloned());
+    let profile = match setup.profile {
+        Profile::Extended => "extended",
+        Profile::Plugin => "plugin",
+    };
+    std::fs::write(
+        file("kongtap.toml"),
+        format!("{CAPTURE}[message]\nprofile = \"{profile}\"\n{}", setup.toml),
+    )?;
     std::fs::write(
         file("plugins.yml"),
         format!(
@@ -244,7 +307,7 @@ async fn start(
         .authority_file()
         .map(|file| ("SSL_CERT_FILE", file.display().to_string()));
     let mut kongtap = Kongtap::start_inside(
-        &setup.inside,
+        &inside,
         &programs()?.kongtap,
         arguments,
         authority.into_iter().collect(),

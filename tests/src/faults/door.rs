@@ -45,7 +45,7 @@ pub(super) struct Door {
 
 fn kind(manner: Manner, is_tls: bool) -> Kind {
     match manner {
-        Manner::Refuse => Kind::Closed,
+        Manner::Refuse | Manner::NoName | Manner::SilentNames => Kind::Closed,
         Manner::BlackHole => Kind::Full,
         Manner::Certificate(shown) => Kind::Tls(Some(shown)),
         Manner::NoTls | Manner::NoHandshake => Kind::Plain,

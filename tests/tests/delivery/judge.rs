@@ -73,7 +73,12 @@ impl Account {
         });
         Self {
             sent: after.sent.difference(&before.sent).cloned().collect(),
-            kept: after.book.kept().difference(&before.book.kept()).cloned().collect(),
+            kept: after
+                .book
+                .kept()
+                .difference(&before.book.kept())
+                .cloned()
+                .collect(),
             repeats: after.book.repeats() - before.book.repeats(),
             shipped: new.shipped - old.shipped,
             dropped,
@@ -92,15 +97,24 @@ impl Account {
         let (sent, at_fault, kept) = (count(&self.sent), count(&self.at_fault), count(&self.kept));
         let dropped: u64 = self.dropped.values().sum();
         ensure!(self.lost_bytes == 0, "bytes of the gateway's were lost");
-        ensure!(self.shipped + dropped == sent, "not each of {sent} is accounted for");
+        ensure!(
+            self.shipped + dropped == sent,
+            "not each of {sent} is accounted for"
+        );
         let reason = match case.outcome {
             Outcome::Delivered => None,
             Outcome::Dropped(reason) | Outcome::Partly(reason) => Some(reason),
         };
-        let known = reason.and_then(|reason| self.dropped.get(reason)).copied().unwrap_or(0);
+        let known = reason
+            .and_then(|reason| self.dropped.get(reason))
+            .copied()
+            .unwrap_or(0);
         ensure!(known == dropped, "dropped for another reason than {reason:?}");
         let missing: BTreeSet<_> = self.sent.difference(&self.kept).cloned().collect();
-        ensure!(missing.is_subset(&self.at_fault), "lost while the endpoint was well");
+        ensure!(
+            missing.is_subset(&self.at_fault),
+            "lost while the endpoint was well"
+        );
         match case.outcome {
             Outcome::Delivered => ensure!(kept == sent && dropped == 0, "not all was delivered"),
             Outcome::Dropped(_) => ensure!(dropped == at_fault, "not all at fault was dropped"),
@@ -126,7 +140,13 @@ impl Account {
             RetryAfter::Seconds(seconds) => Duration::from_secs(seconds),
             RetryAfter::Date(seconds) => Duration::from_secs(seconds) - DATE_EARLY,
         };
-        let shortest = self.shortest_wait.unwrap_or_default();
+        let Some(shortest) = self.shortest_wait else {
+            ensure!(
+                self.kept.is_disjoint(&self.at_fault),
+                "it came again without a wait"
+            );
+            return Ok(());
+        };
         ensure!(
             shortest + SEEMS_EARLY >= least,
             "came again after {shortest:?}, was told to come after {least:?}"

@@ -10,9 +10,11 @@
 
 mod answers;
 mod judge;
+mod stopped;
 mod unreachable;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use kongtap_tests::client::Scheme;
 use kongtap_tests::faults::Manner;
@@ -31,6 +33,8 @@ const SHIP: &str = "[ship]\ndrain_timeout_ms = 200\n\
     [ship.retry]\nmax_age_seconds = 30\nfirst_ms = 40\nmost_ms = 200\n\
     [ship.breaker]\nopen_ms = 40\nmost_ms = 200\n";
 
+/// How long a state may take to come about.
+const ARRIVAL: Duration = Duration::from_secs(20);
 /// `timeout` where faults last until then,
 const SHORT_MS: u64 = 300;
 /// and where it must not get in the way.
@@ -107,7 +111,9 @@ async fn check(trial: &mut Trial, case: Case) {
     report(case.name, &well, &faulty, &account);
     compared.unwrap_or_else(|error| panic!("{}: {error}\n{well:?}\n{faulty:?}", case.name));
     trial.require_honest().unwrap();
-    account.judge(case).unwrap_or_else(|error| panic!("{}: {error:#}\n{account}", case.name));
+    account
+        .judge(case)
+        .unwrap_or_else(|error| panic!("{}: {error:#}\n{account}", case.name));
 }
 
 /// What a test prints.

@@ -2,6 +2,7 @@
 
 use kongtap_tests::client::Scheme;
 use kongtap_tests::faults::{Manner, Shown};
+use kongtap_tests::trial::{By, Setup};
 
 use crate::{Case, Outcome, SHIP, go_through, setup};
 
@@ -38,4 +39,17 @@ async fn no_tls_to_believe() {
 async fn no_handshake() {
     let cases = [passes("no handshake comes about", Manner::NoHandshake)];
     go_through("no handshake", setup(Scheme::Https, SHIP, &cases), &cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_name() {
+    let cases = [
+        passes("the name is gone", Manner::NoName),
+        passes("nobody says the name", Manner::SilentNames),
+    ];
+    let setup = Setup {
+        by: By::Name,
+        ..setup(Scheme::Http, SHIP, &cases)
+    };
+    go_through("no name", setup, &cases).await;
 }
