@@ -1,11 +1,17 @@
 //! What an endpoint took, and every attempt to give it something.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::client::ID_FIELD;
+
+/// No trial lasts longer than this.
+const OLDEST: Duration = Duration::from_mins(10);
+/// Two clocks of one machine may differ by this much.
+const AHEAD: Duration = Duration::from_secs(1);
 
 /// The messages of one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +27,8 @@ pub struct Named {
     pub id: String,
     /// `unique_identifier`.
     pub identifier: Option<String>,
+    /// `request.timestamp`, since the beginning of Unix time.
+    pub sent: Duration,
 }
 
 /// One attempt, from the moment when its request had come whole.
@@ -53,9 +61,10 @@ impl Parcel {
     /// What is wrong with it, in words.
     pub fn read(body: &[u8]) -> Result<Self, String> {
         let value: Value = serde_json::from_slice(body).map_err(|error| format!("no JSON: {error}"))?;
-        let messages = match &value {
-            Value::Array(messages) => messages.iter().map(named).collect::<Result<_, _>>()?,
-            other => vec![named(other)?],
+        let messages = if let Value::Array(messages) = &value {
+            messages.iter().map(named).collect::<Result<_, _>>()?
+        } else {
+            vec![named(&value)?]
         };
         Ok(Self { messages })
     }
@@ -64,7 +73,11 @@ impl Parcel {
 fn named(message: &Value) -> Result<Named, String> {
     let pointer = format!("/request/headers/{}", ID_FIELD.to_ascii_lowercase());
     let id = message.pointer(&pointer).and_then(Value::as_str);
+    let sent = message.pointer("/request/timestamp").and_then(Value::as_f64);
     Ok(Named {
+        sent: sent
+            .and_then(|sent| Duration::try_from_secs_f64(sent).ok())
+            .ok_or_else(|| format!("a message without a time: {message}"))?,
         id: id
             .ok_or_else(|| format!("a message without an id of the lab's: {message}"))?
             .to_owned(),
@@ -85,8 +98,19 @@ impl Book {
         });
     }
 
+    /// Whether a message was sent when its exchange was made: some time ago, and not to come.
+    fn judge_time(&mut self, message: &Named) {
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let is_old = now.saturating_sub(message.sent) > OLDEST;
+        if is_old || message.sent > now.saturating_add(AHEAD) {
+            let (id, sent) = (&message.id, message.sent);
+            self.strange.push(format!("{id} is said to be of {sent:?}, and now is {now:?}"));
+        }
+    }
+
     /// Takes a message. A repeat has the identifier of the first time, and no two messages share one; else it is strange.
     pub(super) fn take(&mut self, message: &Named) {
+        self.judge_time(message);
         let times = self.taken.entry(message.id.clone()).or_default();
         *times = times.saturating_add(1);
         let Some(identifier) = &message.identifier else {
@@ -135,10 +159,34 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::{Book, Parcel};
 
     fn message(id: &str, identifier: &str) -> String {
-        format!(r#"{{"request":{{"headers":{{"x-lab-id":"{id}"}}}},"unique_identifier":"{identifier}"}}"#)
+        message_of(id, identifier, now())
+    }
+
+    fn message_of(id: &str, identifier: &str, at: Duration) -> String {
+        let at = at.as_secs_f64();
+        format!(
+            r#"{{"request":{{"timestamp":{at},"headers":{{"x-lab-id":"{id}"}}}},"unique_identifier":"{identifier}"}}"#
+        )
+    }
+
+    fn now() -> Duration {
+        SystemTime::UNIX_EPOCH.elapsed().unwrap()
+    }
+
+    #[test]
+    fn messages_of_another_time_are_strange() {
+        let hour = Duration::from_hours(1);
+        for (at, strange) in [(now(), 0), (now() - hour, 1), (now() + hour, 1)] {
+            let mut book = Book::default();
+            let parcel = Parcel::read(message_of("1", "a", at).as_bytes()).unwrap();
+            book.take(&parcel.messages[0]);
+            assert_eq!(book.strange.len(), strange, "{at:?}");
+        }
     }
 
     #[test]

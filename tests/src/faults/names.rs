@@ -44,14 +44,12 @@ impl Names {
         let mut hosts = "127.0.0.1 localhost\n".to_owned();
         let mut sources = "files";
         self.silent = None;
-        match manner {
-            Manner::NoName => {}
-            Manner::SilentNames => {
-                sources = "files dns";
-                let silent = UdpSocket::bind((ip, PORT)).context("somebody to ask for names")?;
-                self.silent = Some(silent);
-            }
-            _ => hosts.push_str(&format!("{ip} {NAME}\n")),
+        if manner == Manner::SilentNames {
+            sources = "files dns";
+            let silent = UdpSocket::bind((ip, PORT)).context("somebody to ask for names")?;
+            self.silent = Some(silent);
+        } else if manner != Manner::NoName {
+            hosts.push_str(&format!("{ip} {NAME}\n"));
         }
         std::fs::write(self.file("hosts"), hosts)?;
         std::fs::write(self.file("nsswitch.conf"), format!("hosts: {sources}\n"))?;

@@ -145,52 +145,64 @@ enum Then {
 }
 
 async fn respond(wire: &mut Wire, desk: &Desk, parcel: &Parcel) -> anyhow::Result<Then> {
-    let answer = match desk.manner() {
-        Manner::Status(status, again) => refused(status, again),
-        Manner::SomeErrors(nth) => accepted(desk.take(parcel, Some(nth))),
-        Manner::Reset(Moment::InRequest) => return Ok(Then::Reset),
-        Manner::Slow(pause) => {
-            let turn = desk.turn.lock().await;
-            tokio::time::sleep(pause).await;
-            let entries = desk.take(parcel, None);
-            drop(turn);
-            accepted(entries)
-        }
-        manner => {
-            let whole = accepted(desk.take(parcel, None));
-            if let Some(then) = withhold(wire, manner, &whole).await? {
-                return Ok(then);
-            }
-            whole
-        }
+    let manner = desk.manner();
+    if manner == Manner::Reset(Moment::InRequest) {
+        return Ok(Then::Reset);
+    }
+    if let Manner::Status(status, again) = manner {
+        wire.send(&refused(status, again)).await?;
+        return Ok(Then::Keep);
+    }
+    if let Manner::Slow(pause) = manner {
+        let turn = desk.turn.lock().await;
+        tokio::time::sleep(pause).await;
+        let entries = desk.take(parcel, None);
+        drop(turn);
+        wire.send(&accepted(&entries)).await?;
+        return Ok(Then::Keep);
+    }
+    let leave = if let Manner::SomeErrors(nth) = manner {
+        Some(nth)
+    } else {
+        None
     };
-    wire.send(&answer).await?;
-    Ok(Then::Keep)
+    tell(wire, manner, &accepted(&desk.take(parcel, leave))).await
 }
 
-/// The manners that take a message and do not say so, or not all of it.
-async fn withhold(wire: &mut Wire, manner: Manner, answer: &[u8]) -> anyhow::Result<Option<Then>> {
-    Ok(Some(match manner {
-        Manner::Mute => Then::Hold,
-        Manner::Reset(Moment::BeforeAnswer) => Then::Reset,
+/// Says what was taken; the manners that keep it to themselves, or half of it, do not.
+async fn tell(wire: &mut Wire, manner: Manner, answer: &[u8]) -> anyhow::Result<Then> {
+    match manner {
+        Manner::Mute => return Ok(Then::Hold),
+        Manner::Reset(Moment::InRequest | Moment::BeforeAnswer) => return Ok(Then::Reset),
         Manner::Reset(Moment::InAnswer) => {
             let most = answer.len().saturating_sub(UNSAID_BYTES);
             wire.send(answer.get(..most).unwrap_or_default()).await?;
-            Then::Reset
+            return Ok(Then::Reset);
         }
         Manner::Noise => {
             wire.send(NOISE).await?;
-            Then::Close
+            return Ok(Then::Close);
         }
         Manner::Drip(pause) => {
             for byte in answer {
                 wire.send(&[*byte]).await?;
                 tokio::time::sleep(pause).await;
             }
-            Then::Keep
         }
-        _ => return Ok(None),
-    }))
+        Manner::Well
+        | Manner::Refuse
+        | Manner::NoName
+        | Manner::SilentNames
+        | Manner::BlackHole
+        | Manner::Deaf
+        | Manner::Status(..)
+        | Manner::SomeErrors(_)
+        | Manner::Slow(_)
+        | Manner::Certificate(_)
+        | Manner::NoTls
+        | Manner::NoHandshake => wire.send(answer).await?,
+    }
+    Ok(Then::Keep)
 }
 
 /// Keeps a connection open and does nothing with it.
@@ -235,7 +247,7 @@ fn entry(status: &str, identifier: Option<&str>) -> Value {
 }
 
 /// Runscope's answer to posted messages.
-fn accepted(entries: Vec<Value>) -> Vec<u8> {
+fn accepted(entries: &[Value]) -> Vec<u8> {
     let errors = entries.iter().filter(|entry| entry["status"] == "error").count();
     let body = json!({
         "meta": {"success_count": entries.len().saturating_sub(errors), "warning_count": 0, "error_count": errors},

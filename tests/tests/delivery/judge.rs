@@ -19,7 +19,7 @@ const DATE_EARLY: Duration = Duration::from_secs(1);
 const SEEMS_EARLY: Duration = Duration::from_millis(5);
 
 /// All that can be seen at one moment.
-pub struct Moment {
+pub(crate) struct Moment {
     status: Status,
     book: Book,
     sent: BTreeSet<String>,
@@ -27,7 +27,7 @@ pub struct Moment {
 
 impl Moment {
     /// Now.
-    pub fn of(trial: &Trial, status: Status) -> Self {
+    pub(crate) fn of(trial: &Trial, status: Status) -> Self {
         Self {
             status,
             book: trial.endpoint.book(),
@@ -37,7 +37,7 @@ impl Moment {
 }
 
 /// What happened between two moments.
-pub struct Account {
+pub(crate) struct Account {
     /// Sent through the gateway.
     sent: BTreeSet<String>,
     /// Of those, while the endpoint was at fault.
@@ -57,7 +57,7 @@ pub struct Account {
 
 impl Account {
     /// Between `before` and `after`.
-    pub fn between(before: &Moment, after: &Moment, at_fault: BTreeSet<String>) -> Self {
+    pub(crate) fn between(before: &Moment, after: &Moment, at_fault: BTreeSet<String>) -> Self {
         let (old, new) = (&before.status.exchanges, &after.status.exchanges);
         let dropped: BTreeMap<String, u64> = new
             .dropped
@@ -92,7 +92,7 @@ impl Account {
     }
 
     /// Requires what the case says, and what holds in every case.
-    pub fn judge(&self, case: Case) -> anyhow::Result<()> {
+    pub(crate) fn judge(&self, case: Case) -> anyhow::Result<()> {
         let count = |ids: &BTreeSet<String>| u64::try_from(ids.len()).unwrap();
         let (sent, at_fault, kept) = (count(&self.sent), count(&self.at_fault), count(&self.kept));
         let dropped: u64 = self.dropped.values().sum();
