@@ -57,6 +57,55 @@ pub struct Usage {
 pub struct Delivery {
     /// Attempts, answers and failures, by name.
     pub counts: Reasons,
+    /// The spool, if there is to be one.
+    #[serde(default)]
+    pub spool: Option<Spool>,
+}
+
+/// The spool.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Spool {
+    /// On the disk, and still to be delivered.
+    pub stored: Tally,
+    /// Of those, the ones that only the disk has.
+    pub waiting: Tally,
+    /// Not written yet.
+    pub unwritten: Tally,
+    /// What happened, by name.
+    pub counts: Reasons,
+    /// What was lost, by reason.
+    #[serde(default)]
+    pub lost: BTreeMap<String, Tally>,
+    /// The last refusal of the disk.
+    #[serde(default)]
+    pub fault: Option<SpoolFault>,
+}
+
+/// So many messages.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct Tally {
+    /// How many.
+    pub messages: u64,
+}
+
+/// A refusal of the disk.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SpoolFault {
+    /// What it came down to.
+    pub reason: String,
+    /// Whether messages are in memory alone because of it, now.
+    pub is_current: bool,
+}
+
+impl Spool {
+    /// How many messages of an earlier run it found, damaged and lost ones too: `exchanges.seen` has them.
+    #[must_use]
+    pub fn found(&self) -> u64 {
+        let lost = ["spool_lost", "spool_damaged"];
+        let lost = lost.iter().filter_map(|reason| self.lost.get(*reason));
+        let recovered = self.counts.get("spool_recovered").copied().unwrap_or(0);
+        recovered.saturating_add(lost.map(|tally| tally.messages).sum())
+    }
 }
 
 /// One gateway.

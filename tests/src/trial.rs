@@ -6,6 +6,7 @@
 //! happens when; that is the tests'.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -19,7 +20,7 @@ use crate::kernel::Turn;
 use crate::kongtap::Kongtap;
 use crate::programs::programs;
 use crate::scene::{Scene, TOKEN};
-use crate::status::Status;
+use crate::status::{Spool, Status};
 use crate::trial::load::run;
 use crate::wait::eventually;
 
@@ -38,7 +39,7 @@ const CAPTURE: &str = "[capture]\ntls = \"off\"\n";
 pub struct Setup {
     /// How the endpoint is spoken to.
     pub scheme: Scheme,
-    /// More of `kongtap.toml`.
+    /// More of `kongtap.toml`. `${DIRECTORY}` is the trial's own; there is an empty `disk` in it.
     pub toml: String,
     /// Whether messages have identifiers.
     pub profile: Profile,
@@ -117,6 +118,7 @@ impl Trial {
         let scene = Scene::set(turn).await?;
         let endpoint = Endpoint::start(setup.scheme).await?;
         let directory = tempfile::Builder::new().prefix("kongtap-trial.").tempdir()?;
+        std::fs::create_dir(directory.path().join("disk"))?;
         let kongtap = start(&scene, &setup, &endpoint, &directory).await?;
         Ok(Self {
             kongtap,
@@ -195,10 +197,15 @@ impl Trial {
                 .map_err(|error| format!("{error:#}"))?;
             status.require_balance().map_err(|error| format!("{error:#}"))?;
             let exchanges = &status.exchanges;
-            if exchanges.seen == self.sent_to_this && exchanges.queued <= queued {
+            let found = status.delivery.spool.as_ref().map_or(0, Spool::found);
+            let seen = self.sent_to_this.saturating_add(found);
+            if exchanges.seen == seen && exchanges.queued <= queued {
                 Ok(status)
             } else {
-                Err(format!("{} sent; {exchanges:?}", self.sent_to_this))
+                Err(format!(
+                    "{} sent, {found} found; {exchanges:?}",
+                    self.sent_to_this
+                ))
             }
         });
         settled.await.with_context(|| self.kongtap.log_tail())
@@ -224,6 +231,18 @@ impl Trial {
         self.kongtap = start(&self.scene, &self.setup, &self.endpoint, &self.directory).await?;
         self.sent_to_this = 0;
         Ok(())
+    }
+
+    /// `message.profile`
+    #[must_use]
+    pub const fn profile(&self) -> Profile {
+        self.setup.profile
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The most memory that kongtap has had resident, bytes.
@@ -271,6 +290,9 @@ impl Trial {
     }
 }
 
+/// What stands for the trial's directory in a [`Setup`].
+const DIRECTORY: &str = "${DIRECTORY}";
+
 /// Starts kongtap on the scene's gateway.
 async fn start(
     scene: &Scene,
@@ -283,14 +305,18 @@ async fn start(
         By::Address => (endpoint.url(), vec![]),
         By::Name => (endpoint.named_url(), endpoint.inside_names()),
     };
-    inside.extend(setup.inside.iter().cloned());
+    let here = |text: &str| text.replace(DIRECTORY, &directory.path().display().to_string());
+    inside.extend(setup.inside.iter().map(|word| here(word)));
     let profile = match setup.profile {
         Profile::Extended => "extended",
         Profile::Plugin => "plugin",
     };
     std::fs::write(
         file("kongtap.toml"),
-        format!("{CAPTURE}[message]\nprofile = \"{profile}\"\n{}", setup.toml),
+        format!(
+            "{CAPTURE}[message]\nprofile = \"{profile}\"\n{}",
+            here(&setup.toml)
+        ),
     )?;
     std::fs::write(
         file("plugins.yml"),

@@ -104,7 +104,8 @@ impl Book {
         let is_old = now.saturating_sub(message.sent) > OLDEST;
         if is_old || message.sent > now.saturating_add(AHEAD) {
             let (id, sent) = (&message.id, message.sent);
-            self.strange.push(format!("{id} is said to be of {sent:?}, and now is {now:?}"));
+            self.strange
+                .push(format!("{id} is said to be of {sent:?}, and now is {now:?}"));
         }
     }
 

@@ -8,7 +8,7 @@ use anyhow::ensure;
 use kongtap_tests::faults::book::Book;
 use kongtap_tests::faults::{Manner, RetryAfter};
 use kongtap_tests::status::{Reasons, Status};
-use kongtap_tests::trial::Trial;
+use kongtap_tests::trial::{Profile, Trial};
 
 use crate::{Case, Outcome};
 
@@ -92,7 +92,7 @@ impl Account {
     }
 
     /// Requires what the case says, and what holds in every case.
-    pub(crate) fn judge(&self, case: Case) -> anyhow::Result<()> {
+    pub(crate) fn judge(&self, case: Case, profile: Profile) -> anyhow::Result<()> {
         let count = |ids: &BTreeSet<String>| u64::try_from(ids.len()).unwrap();
         let (sent, at_fault, kept) = (count(&self.sent), count(&self.at_fault), count(&self.kept));
         let dropped: u64 = self.dropped.values().sum();
@@ -128,6 +128,11 @@ impl Account {
                 "what came is not what was shipped"
             );
         }
+        // Nobody could tell a repeat from a second exchange.
+        ensure!(
+            profile == Profile::Extended || self.repeats == 0,
+            "came again without an identifier"
+        );
         self.judge_waits(case.fault)
     }
 

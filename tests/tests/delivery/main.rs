@@ -10,6 +10,7 @@
 
 mod answers;
 mod judge;
+mod spool;
 mod stopped;
 mod unreachable;
 
@@ -26,6 +27,8 @@ use crate::judge::{Account, Moment};
 
 /// Windows of each kind, at least, and at most where the machine was too busy to compare them.
 const ROUNDS: (usize, usize) = (2, 6);
+/// Windows until what is to be dropped in part begins to be.
+const MOST_WINDOWS: usize = 10;
 /// What kongtap may have resident in these trials, bytes.
 const MOST_RESIDENT: u64 = 128 << 20;
 /// How kongtap delivers in these trials: as by default, but that what takes seconds takes a fraction of one.
@@ -93,9 +96,21 @@ async fn check(trial: &mut Trial, case: Case) {
         well.push(trial.window().await.unwrap().figures);
         trial.settle().await.unwrap();
         trial.endpoint.behave(case.fault).await.unwrap();
-        let window = trial.window().await.unwrap();
-        faulty.push(window.figures);
-        at_fault.extend(window.ids);
+        let dropped = trial.settle_with(u64::MAX).await.unwrap().dropped();
+        let mut windows = 0;
+        loop {
+            let window = trial.window().await.unwrap();
+            faulty.push(window.figures);
+            at_fault.extend(window.ids);
+            windows += 1;
+            let status = trial.settle_with(u64::MAX).await.unwrap();
+            let Outcome::Partly(_) = case.outcome else {
+                break;
+            };
+            if status.dropped() > dropped || windows == MOST_WINDOWS {
+                break;
+            }
+        }
         if let Outcome::Dropped(_) = case.outcome {
             trial.settle().await.unwrap();
         }
