@@ -104,15 +104,19 @@ fn check_config(watch: &WatchArgs) -> ExitCode {
     };
     match setup::check_files(&config) {
         Ok(mut checked) if errors.is_empty() => {
-            match setup::stored(&config) {
-                Ok(stored) => checked.plugins.extend(stored),
+            let stored = match setup::plugins::stored(&config) {
+                Ok(stored) => stored,
                 Err(mistakes) => return fail(Exit::Configuration, mistakes.0),
-            }
+            };
+            checked.plugins.extend(stored.plugins);
             let (services, routes, consumers) = checked.entities;
             say(&format!(
                 "ok: {services} services, {routes} routes, {consumers} consumers; {} runscope configurations",
                 checked.plugins.len()
             ));
+            if let Some(note) = stored.note {
+                say(&format!("note: {}: {note}", stored.path.display()));
+            }
             for warning in checked.warnings {
                 say(&format!("note: {warning}"));
             }
@@ -154,8 +158,8 @@ async fn explain_verb(arguments: &ExplainArgs) -> ExitCode {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let bound = match setup::read_once(&config).await {
-        Ok(bound) => bound,
+    let (bound, account) = match setup::read_once(&config).await {
+        Ok(read) => read,
         // Unlike `run`, which goes on and tries again, there is nothing to say without it.
         Err(AppError::Source(
             error @ (SourceError::Unreachable { .. }
@@ -167,7 +171,7 @@ async fn explain_verb(arguments: &ExplainArgs) -> ExitCode {
         )) => return fail(Exit::Failed, [chain(&error)]),
         Err(error) => return outcome(Err(error)),
     };
-    match explain::explain(&bound, &ask) {
+    match explain::explain(&bound, account, &ask) {
         Ok(explanation) => {
             say(if arguments.json {
                 explanation.to_json()

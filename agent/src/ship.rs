@@ -20,6 +20,7 @@ mod clients;
 mod deliver;
 mod faults;
 mod lane;
+mod pressure;
 pub mod probe;
 mod queue;
 pub mod retry;

@@ -19,6 +19,7 @@ use crate::ship::batch::AnswerForm;
 use crate::ship::lane::health::{Ended, Health};
 use crate::ship::lane::waiting::{Portion, Short};
 use crate::ship::lane::{Lane, Lent};
+use crate::ship::pressure::Pressure;
 use crate::telemetry::ledger::DropReason;
 
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub(super) struct Queue {
     lanes: Mutex<Lanes>,
     /// Told when a lane has messages and room for one more sender.
     work: Notify,
+    pressure: Pressure,
 }
 
 #[derive(Debug)]
@@ -58,11 +60,16 @@ impl Queue {
                 endpoints: HashMap::new(),
             }),
             work: Notify::new(),
+            pressure: Pressure::default(),
         }
     }
 
     pub(super) fn account(&self) -> &Arc<Account> {
         &self.account
+    }
+
+    pub(super) const fn pressure(&self) -> &Pressure {
+        &self.pressure
     }
 
     pub(super) fn offer(&self, message: Message) {
@@ -92,13 +99,14 @@ impl Queue {
     /// Makes room for `message` at the cost of the longest lane, as long as that stays longer than the message's own.
     fn make_room(&self, lanes: &mut Lanes, message: &Message) -> Result<(), DropReason> {
         let bytes = message.json().len();
-        if bytes > self.limits.queue_bytes {
+        let queue_bytes = self.pressure.bound(self.limits.queue_bytes);
+        if bytes > queue_bytes {
             return Err(DropReason::QueueFullBytes);
         }
         loop {
             let (short, needed) = if self.account.held_messages() >= self.limits.queue_messages {
                 (Short::Messages, 1)
-            } else if self.account.held_bytes().saturating_add(bytes) > self.limits.queue_bytes {
+            } else if self.account.held_bytes().saturating_add(bytes) > queue_bytes {
                 (Short::Bytes, bytes)
             } else {
                 return Ok(());

@@ -33,6 +33,10 @@ reasons! {
         NotProxied = "not_proxied",
         /// `message.profile = "plugin"` leaves out what the plugin never logged.
         Profile = "profile",
+        /// The agent's CPU time is short, and the exchange is not among those that are still shipped.
+        SampledCpu = "sampled_cpu",
+        /// The agent's memory is short, likewise.
+        SampledMemory = "sampled_memory",
     }
 }
 
