@@ -127,7 +127,7 @@ async fn check(trial: &mut Trial, case: Case) {
     compared.unwrap_or_else(|error| panic!("{}: {error}\n{well:?}\n{faulty:?}", case.name));
     trial.require_honest().unwrap();
     account
-        .judge(case)
+        .judge(case, trial.profile())
         .unwrap_or_else(|error| panic!("{}: {error:#}\n{account}", case.name));
 }
 
