@@ -31,6 +31,7 @@ use kongtap::http::exchange::{
 use kongtap::http::headers::Headers;
 use kongtap::message::redact::{DECODED_BYTES, Redaction};
 use kongtap::message::{BuildInput, Message, Profile, build};
+use kongtap::plugin::transport::Transport;
 use kongtap::plugin::{Destination, PluginConfig};
 use kongtap::ship::{self, ShipLimits};
 use kongtap::telemetry::ledger::ExchangeLedger;
@@ -260,6 +261,7 @@ impl Sample {
                     timeout_ms: 10_000,
                     keepalive_ms: 30,
                     tls_verify: true,
+                    transport: Transport::default(),
                 }),
             },
         })

@@ -99,6 +99,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let history = Arc::clone(live.history());
     let gateway = Arc::new(ArcSwap::from_pointee(GatewayState::empty()));
     let (ship, shipper) = ship::new(setup::ship_limits(&config), Arc::clone(&ledger));
+    let shipper = shipper.by_proxy(config.ship.proxy.clone().unwrap_or_default());
 
     let (batches, received) = intake::channel(config.limits.capture_batches, config.limits.capture_bytes);
     let session_options = setup.session.clone();

@@ -247,13 +247,14 @@ async fn endpoints(config: &Config, rows: &mut Vec<Check>) {
         ));
     }
     let mut seen = BTreeSet::new();
+    let proxy = config.ship.proxy.clone().unwrap_or_default();
     for plugin in &checked.plugins {
         let destination = Arc::clone(&plugin.destination);
         let origin = destination.url.origin().ascii_serialization();
         if !seen.insert(origin.clone()) {
             continue;
         }
-        match probe::probe(&destination).await {
+        match probe::probe(&destination, &proxy).await {
             Ok(reached) => {
                 let found = format!("{origin} answers, in {} ms", reached.took.as_millis());
                 rows.push(row(NAME, CheckState::Ok, found, None));

@@ -16,6 +16,8 @@ use kongtap::config::Config;
 use kongtap::doctor;
 use kongtap::explain;
 use kongtap::gateway::source::{SourceError, chain};
+use kongtap::plugin::UnboundConfig;
+use kongtap::ship::tls;
 use tracing_subscriber::EnvFilter;
 
 /// Threads of the runtime: delivery and the interface are light, and the gateway needs the cores.
@@ -109,6 +111,10 @@ fn check_config(watch: &WatchArgs) -> ExitCode {
                 Err(mistakes) => return fail(Exit::Configuration, mistakes.0),
             };
             checked.plugins.extend(stored.plugins);
+            let unusable: Vec<String> = checked.plugins.iter().filter_map(wrong_authorities).collect();
+            if !unusable.is_empty() {
+                return fail(Exit::Configuration, unusable);
+            }
             let (services, routes, consumers) = checked.entities;
             say(&format!(
                 "ok: {services} services, {routes} routes, {consumers} consumers; {} runscope configurations",
@@ -133,6 +139,12 @@ fn check_config(watch: &WatchArgs) -> ExitCode {
             fail(Exit::Configuration, errors)
         }
     }
+}
+
+/// What is wrong with the file of authorities that a configuration names. The agent starts all the same: the file may come later.
+fn wrong_authorities(plugin: &UnboundConfig) -> Option<String> {
+    let error = tls::check_authorities(&plugin.destination).err()?;
+    Some(format!("{}: config.{}", plugin.origin, chain(&error)))
 }
 
 async fn look(arguments: &DoctorArgs) -> ExitCode {

@@ -294,6 +294,7 @@ fn delivery(ship: &ShipStats) -> Delivery {
             ("attempts", ship.attempts),
             ("ended", ship.latency_count),
             ("latency_us", ship.latency_us_sum),
+            ("warnings", ship.warnings),
         ]
         .into(),
         in_flight: ship.in_flight,

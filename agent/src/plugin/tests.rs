@@ -5,6 +5,7 @@ use url::Url;
 
 use super::file::{EnvironmentValues, read};
 use super::schema::messages_url;
+use super::transport::Transport;
 use super::{Decision, Destination, PluginSet, UnboundConfig};
 use crate::gateway::document::SourceFile;
 use crate::gateway::entities::{Reference, Route, Service};
@@ -63,6 +64,7 @@ fn defaults_are_the_plugins_own() {
         timeout_ms: 10_000,
         keepalive_ms: 30,
         tls_verify: true,
+        transport: Transport::default(),
     };
     assert_eq!(*config.destination, destination);
 }

@@ -15,7 +15,7 @@ use crate::message::Message;
 use crate::plugin::Destination;
 use crate::ship::ShipLimits;
 use crate::ship::account::{Account, Ticket};
-use crate::ship::batch::AnswerForm;
+use crate::ship::batch::{AnswerForm, Batch};
 use crate::ship::lane::health::{Ended, Health};
 use crate::ship::lane::waiting::{Portion, Short};
 use crate::ship::lane::{Lane, Lent};
@@ -45,8 +45,17 @@ struct Lanes {
 #[derive(Debug)]
 struct Endpoint {
     health: Health,
+    /// Whether several messages may travel in one POST.
+    batch: Batch,
     senders: usize,
     lanes: usize,
+}
+
+impl Endpoint {
+    /// Whether anything would be forgotten with it.
+    fn is_worth_keeping(&self, now: Instant) -> bool {
+        self.lanes > 0 || self.health.is_worth_keeping(now) || self.batch.is_worth_keeping(now)
+    }
 }
 
 impl Queue {
@@ -195,6 +204,7 @@ impl Lanes {
                     .entry(Arc::clone(&lane.origin))
                     .or_insert_with(|| Endpoint {
                         health: Health::new(limits),
+                        batch: Batch::default(),
                         senders: 0,
                         lanes: 0,
                     })
@@ -217,7 +227,7 @@ impl Lanes {
         let portions = lane
             .waiting
             .ready(now)
-            .div_ceil(lane.portion(limits).messages.max(1));
+            .div_ceil(endpoint.batch.most(limits, now).max(1));
         portions.min(of_lane).min(of_endpoint)
     }
 
@@ -246,7 +256,7 @@ impl Lanes {
         }
         // An endpoint that is well has nothing to be remembered by.
         self.endpoints
-            .retain(|_, endpoint| endpoint.lanes > 0 || endpoint.health.is_worth_keeping(now));
+            .retain(|_, endpoint| endpoint.is_worth_keeping(now));
     }
 }
 
@@ -288,7 +298,10 @@ impl Claim {
         if endpoint.senders > endpoint.health.allowed(now) {
             return Vec::new();
         }
-        let portion: Portion = lane.portion(&self.queue.limits);
+        let portion = Portion {
+            messages: endpoint.batch.most(&self.queue.limits, now),
+            bytes: self.queue.limits.batch_bytes,
+        };
         let taken = lane.waiting.take(now, portion);
         if !taken.is_empty() {
             endpoint.health.started(now);
@@ -307,12 +320,12 @@ impl Claim {
         let Some(lane) = by_destination.get_mut(&self.destination) else {
             return;
         };
-        lane.batch.note(form);
         for Lent { ticket, due } in again {
             lane.waiting.put_back(ticket, due);
         }
         if let Some(endpoint) = endpoints.get_mut(&lane.origin) {
             endpoint.health.ended(ended, now);
+            endpoint.batch.note(form, now);
         }
     }
 }
