@@ -62,13 +62,13 @@ async fn try_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn final_answers() {
     let cases = [
-        refused("400", 400, "rejected"),
-        refused("401", 401, "rejected"),
+        refused("400", 400, "invalid"),
+        refused("401", 401, "unauthorized"),
         refused("301", 301, "bad_answer"),
         Case {
             name: "every third entry is an error",
             fault: Manner::SomeErrors(3),
-            outcome: Outcome::Partly("rejected"),
+            outcome: Outcome::Partly("invalid"),
         },
     ];
     go_through("final answers", setup(Scheme::Http, SHIP, &cases), &cases).await;
@@ -100,7 +100,7 @@ async fn too_old() {
         given_up(
             "429 for too long",
             Manner::Status(429, RetryAfter::Seconds(3)),
-            "rejected",
+            "throttled",
         ),
         given_up("no answer for too long", Manner::Mute, "timeout"),
     ];
@@ -148,7 +148,7 @@ async fn in_lists() {
         Case {
             name: "every third entry is an error",
             fault: Manner::SomeErrors(3),
-            outcome: Outcome::Partly("rejected"),
+            outcome: Outcome::Partly("invalid"),
         },
     ];
     let toml = SHIP.replace("[ship]\n", "[ship]\nbatch = 16\n");
