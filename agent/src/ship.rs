@@ -47,6 +47,9 @@ pub use crate::ship::account::ShipStats;
 use crate::ship::clients::Clients;
 use crate::ship::deliver::deliver;
 pub use crate::ship::faults::LastError;
+pub use crate::ship::lane::endpoint::{EndpointFailure, EndpointStats};
+pub use crate::ship::lane::health::EndpointState;
+pub use crate::ship::lane::health::breaker::BreakerLimits;
 use crate::ship::queue::Queue;
 use crate::ship::retry::RetryLimits;
 use crate::telemetry::ledger::ExchangeLedger;
@@ -66,6 +69,8 @@ pub struct ShipLimits {
     pub batch_bytes: usize,
     /// Repeats.
     pub retry: RetryLimits,
+    /// When an endpoint is left alone.
+    pub breaker: BreakerLimits,
     /// How much of an endpoint's answer is read, bytes.
     pub answer_bytes: usize,
     /// How long what is held may take to leave when the agent stops.
@@ -81,6 +86,7 @@ impl Default for ShipLimits {
             batch: 1,
             batch_bytes: 1 << 20,
             retry: RetryLimits::default(),
+            breaker: BreakerLimits::default(),
             answer_bytes: 64 << 10,
             drain_timeout: Duration::from_secs(5),
         }
@@ -124,7 +130,9 @@ impl ShipHandle {
     /// The counts now.
     #[must_use]
     pub fn stats(&self) -> ShipStats {
-        self.queue.account().stats()
+        let mut stats = self.queue.account().stats();
+        self.queue.describe(&mut stats, clock::instant());
+        stats
     }
 }
 
@@ -157,15 +165,21 @@ impl Shipper {
                 () = self.queue.work() => {}
                 () = self.until_due() => {}
                 Some(ended) = senders.join_next() => note_end(ended),
-                _ = lines.tick() => self.queue.account().write_lines(clock::instant()),
+                _ = lines.tick() => self.write_lines(),
             }
         }
         self.queue.close();
         let queue = Arc::clone(&self.queue);
         let drain_timeout = self.limits.drain_timeout;
+        let end = clock::instant() + drain_timeout;
         let drain = async {
             while queue.account().holds_any() {
                 self.start_senders(&mut senders);
+                let next = self.queue.next_due();
+                if senders.is_empty() && next.is_none_or(|due| due > end) {
+                    // All that is left waits for endpoints that will be left alone for longer.
+                    break;
+                }
                 tokio::select! {
                     () = queue.work() => {}
                     () = self.until_due() => {}
@@ -173,7 +187,8 @@ impl Shipper {
                 }
             }
         };
-        if tokio::time::timeout(drain_timeout, drain).await.is_err() {
+        let in_time = tokio::time::timeout(drain_timeout, drain).await;
+        if in_time.is_err() || queue.account().holds_any() {
             tracing::warn!(
                 messages = queue.account().stats().queued_messages,
                 "Stopped before everything was shipped."
@@ -190,9 +205,15 @@ impl Shipper {
         }
     }
 
+    fn write_lines(&self) {
+        let now = clock::instant();
+        self.queue.account().write_lines(now);
+        self.queue.write_lines(now);
+    }
+
     /// Waits until a repeat falls due or a breaker lets an attempt through; for ever when time alone changes nothing.
     async fn until_due(&self) {
-        match self.queue.next_due(clock::instant()) {
+        match self.queue.next_due() {
             Some(due) => tokio::time::sleep_until(due.into()).await,
             None => std::future::pending().await,
         }

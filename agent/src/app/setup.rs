@@ -24,8 +24,8 @@ use crate::message::Profile;
 use crate::message::redact::{RedactedNames, Redaction};
 use crate::pipeline::{Bound, Settings};
 use crate::plugin::{UnboundConfig, file};
-use crate::ship::ShipLimits;
 use crate::ship::retry::RetryLimits;
+use crate::ship::{BreakerLimits, ShipLimits};
 
 pub mod capture;
 pub mod gateway;
@@ -288,6 +288,11 @@ pub fn ship_limits(config: &Config) -> ShipLimits {
             max_age: Duration::from_secs(config.ship.retry.max_age_seconds),
             first: Duration::from_millis(config.ship.retry.first_ms),
             most: Duration::from_millis(config.ship.retry.most_ms),
+        },
+        breaker: BreakerLimits {
+            failures: config.ship.breaker.failures,
+            open: Duration::from_millis(config.ship.breaker.open_ms),
+            most: Duration::from_millis(config.ship.breaker.most_ms),
         },
         ..ShipLimits::default()
     }

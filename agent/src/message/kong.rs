@@ -10,13 +10,14 @@ use serde::ser::Serializer;
 use uuid::Uuid;
 
 use crate::clock::WallClock;
-use crate::correlate::{JoinedBy, JoinedExchange};
+use crate::correlate::{JoinedBy, JoinedExchange, REQUEST_ID};
 use crate::gateway::snapshot::{ConsumerMatch, KnownBy, RouteMatch};
 use crate::guard::Resource;
 use crate::guard::levels::Shed;
 use crate::http::anomaly::Anomalies;
 use crate::http::exchange::{Body, HeadState, Peer, Version};
 use crate::http::h1::Side;
+use crate::http::headers::Headers;
 use crate::http::verdict::Verdict;
 use crate::message::BuildInput;
 use crate::message::answer::{self, AnsweredBy};
@@ -44,11 +45,31 @@ impl<'a> UniqueIdentifier<'a> {
     }
 }
 
-/// The request id, if it looks like one: visible ASCII of sane length.
+/// The request id, if it is the gateway's and looks like one: visible ASCII of sane length.
+///
+/// A gateway that makes none passes on a client's, or a service's. Whoever says the same one twice would have its second exchange
+/// taken for a repeat of the first.
 fn request_id(joined: &JoinedExchange) -> Option<&str> {
     let id = joined.request_id.as_ref()?;
     let is_sane = (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
-    str::from_utf8(id).ok().filter(|_| is_sane)
+    let say_so = |headers: &Headers| headers.all(REQUEST_ID).any(|said| said == id);
+    let is_clients = joined
+        .client
+        .request
+        .as_ref()
+        .is_some_and(|request| say_so(&request.headers));
+    // A service may well say what the gateway told it.
+    let is_services = joined.upstream.last().is_some_and(|leg| {
+        leg.response
+            .as_ref()
+            .is_some_and(|response| say_so(&response.headers))
+            && !leg
+                .request
+                .as_ref()
+                .is_some_and(|request| say_so(&request.headers))
+    });
+    let is_gateways = !is_clients && !is_services;
+    str::from_utf8(id).ok().filter(|_| is_sane && is_gateways)
 }
 
 /// Pipelined requests share the time at which they were read, so the answer's times and the upstream connection are part

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::message::Message;
 use crate::ship::failure::Failure;
 use crate::ship::faults::{Faults, LastError};
+use crate::ship::lane::endpoint::EndpointStats;
 use crate::telemetry::ledger::{DropReason, ExchangeLedger};
 
 /// Shipping at one moment.
@@ -36,6 +37,14 @@ pub struct ShipStats {
     pub latency_us_sum: u64,
     /// The last failure of each kind.
     pub last_errors: Vec<LastError>,
+    /// How often the queue was looked through for work.
+    pub looks: u64,
+    /// How often a breaker opened, of any endpoint.
+    pub breaker_opened: u64,
+    /// How often one closed again.
+    pub breaker_closed: u64,
+    /// The endpoints that messages wait for, or that are remembered, by origin.
+    pub endpoints: Vec<EndpointStats>,
 }
 
 #[derive(Debug)]
@@ -87,11 +96,6 @@ impl Account {
         self.note(&Failure::without_attempt(reason));
     }
 
-    /// Notes a failure after which the message is sent again.
-    pub(super) fn note_repeat(&self, _failure: &Failure) {
-        self.repeats.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Notes messages that were taken with a warning.
     pub(super) fn note_warnings(&self, warnings: u64) {
         if warnings > 0 {
@@ -119,6 +123,7 @@ impl Account {
             latency_count: self.latency_count.load(Ordering::Relaxed),
             latency_us_sum: self.latency_us_sum.load(Ordering::Relaxed),
             last_errors: self.faults().last_errors(),
+            ..ShipStats::default()
         }
     }
 
@@ -176,6 +181,8 @@ pub(super) struct Ticket {
     fate: Fate,
     queued: Instant,
     attempts: u32,
+    /// Why it is to be sent again.
+    last_failure: Option<Box<Failure>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +204,7 @@ impl Ticket {
             fate: Fate::Dropped(DropReason::Shutdown),
             queued: now,
             attempts: 0,
+            last_failure: None,
         }
     }
 
@@ -225,6 +233,19 @@ impl Ticket {
     pub(super) fn give_up(mut self, failure: &Failure) {
         self.fate = Fate::Dropped(failure.reason);
         self.account.note(failure);
+    }
+
+    /// Notes a failure after which it is sent again.
+    pub(super) fn postpone(&mut self, failure: Failure) {
+        self.account.repeats.fetch_add(1, Ordering::Relaxed);
+        self.last_failure = Some(Box::new(failure));
+    }
+
+    /// Gives it up for the reason of its last failure. What was never tried counts as a shutdown's.
+    pub(super) fn expire(mut self) {
+        if let Some(failure) = self.last_failure.take() {
+            self.give_up(&failure);
+        }
     }
 
     /// Gives it up for the sake of another message.

@@ -2,9 +2,12 @@
 //!
 //! In: messages, from any thread. Out: [`Claim`]s, each the right of one sender to take a lane's messages. What waits in a
 //! lane and in which order is [`Waiting`](crate::ship::lane::waiting::Waiting); how many senders an endpoint may have now,
-//! [`Health`]. The lock is held for a few map operations, never across IO or an await.
+//! [`Health`](crate::ship::lane::health::Health). The lock is held for a few map operations, never across IO or an await.
 
-use std::collections::HashMap;
+pub(super) mod claim;
+mod turns;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -12,14 +15,14 @@ use tokio::sync::Notify;
 
 use crate::clock;
 use crate::message::Message;
-use crate::plugin::Destination;
 use crate::ship::ShipLimits;
-use crate::ship::account::{Account, Ticket};
-use crate::ship::batch::{AnswerForm, Batch};
-use crate::ship::lane::health::{Ended, Health};
-use crate::ship::lane::waiting::{Portion, Short};
-use crate::ship::lane::{Lane, Lent};
+use crate::ship::account::{Account, ShipStats, Ticket};
+use crate::ship::lane::Lane;
+use crate::ship::lane::endpoint::EndpointStats;
+use crate::ship::lane::waiting::Short;
 use crate::ship::pressure::Pressure;
+use crate::ship::queue::claim::Claim;
+use crate::ship::queue::turns::Lanes;
 use crate::telemetry::ledger::DropReason;
 
 #[derive(Debug)]
@@ -32,32 +35,6 @@ pub(super) struct Queue {
     pressure: Pressure,
 }
 
-#[derive(Debug)]
-struct Lanes {
-    is_open: bool,
-    /// Lanes that have messages or senders; so there are never more than messages and senders.
-    by_destination: HashMap<Arc<Destination>, Lane>,
-    /// What is known of endpoints, by their origin: of those that have lanes, and of those that were not well lately.
-    endpoints: HashMap<Arc<str>, Endpoint>,
-}
-
-/// What lanes with the same origin share.
-#[derive(Debug)]
-struct Endpoint {
-    health: Health,
-    /// Whether several messages may travel in one POST.
-    batch: Batch,
-    senders: usize,
-    lanes: usize,
-}
-
-impl Endpoint {
-    /// Whether anything would be forgotten with it.
-    fn is_worth_keeping(&self, now: Instant) -> bool {
-        self.lanes > 0 || self.health.is_worth_keeping(now) || self.batch.is_worth_keeping(now)
-    }
-}
-
 impl Queue {
     pub(super) fn new(limits: ShipLimits, account: Arc<Account>) -> Self {
         Self {
@@ -67,6 +44,10 @@ impl Queue {
                 is_open: true,
                 by_destination: HashMap::new(),
                 endpoints: HashMap::new(),
+                wake: None,
+                looks: 0,
+                breaker_opened: 0,
+                breaker_closed: 0,
             }),
             work: Notify::new(),
             pressure: Pressure::default(),
@@ -97,8 +78,7 @@ impl Queue {
             }
             let destination = Arc::clone(message.destination());
             let ticket = Ticket::new(message, Arc::clone(&self.account), now);
-            lanes.push(&destination, ticket, &self.limits);
-            lanes.room_for_senders(&destination, now, &self.limits) > 0
+            lanes.push(&destination, ticket, &self.limits, now)
         };
         if needs_sender {
             self.work.notify_one();
@@ -140,41 +120,80 @@ impl Queue {
         self.work.notified().await;
     }
 
-    /// A claim for each sender that can be used now.
+    /// A claim for each sender that can be used now. The lanes of an endpoint take turns.
     pub(super) fn claims(self: &Arc<Self>, now: Instant) -> Vec<Claim> {
         let mut lanes = self.lock();
-        let destinations: Vec<_> = lanes.by_destination.keys().cloned().collect();
+        lanes.looks += 1;
+        if lanes.wake.is_some_and(|wake| wake <= now) {
+            lanes.look_around(now, &self.limits);
+        }
+        let due = lanes.due(now);
+        let Lanes {
+            by_destination,
+            endpoints,
+            ..
+        } = &mut *lanes;
         let mut claims = Vec::new();
-        for destination in destinations {
-            let wanted = lanes.room_for_senders(&destination, now, &self.limits);
-            lanes.add_senders(&destination, wanted);
-            claims.extend((0..wanted).map(|_| Claim {
-                queue: Arc::clone(self),
-                destination: Arc::clone(&destination),
-            }));
+        for endpoint in endpoints.values_mut() {
+            for _ in 0..endpoint.room(now) {
+                let Some(destination) = endpoint.next_in_turn(by_destination, due, &self.limits) else {
+                    break;
+                };
+                claims.push(Claim {
+                    queue: Arc::clone(self),
+                    destination,
+                    work: Mutex::default(),
+                });
+            }
         }
         drop(lanes);
         claims
     }
 
-    /// When a sender can be used next without anything else happening: a repeat falls due, or a breaker lets one try.
-    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
-        let lanes = self.lock();
-        let repeats = lanes
-            .by_destination
-            .values()
-            .filter_map(|lane| lane.waiting.next_due());
-        let changes = lanes
-            .endpoints
-            .values()
-            .filter(|endpoint| endpoint.lanes > 0)
-            .filter_map(|endpoint| endpoint.health.next_change(now));
-        repeats.chain(changes).filter(|due| *due > now).min()
+    /// When a sender can be used next without anything else happening: a repeat falls due, or a breaker lets one try. Later
+    /// than the last look for claims, so that waiting for it is never in vain twice.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.lock().wake
     }
 
-    /// Takes nothing from now on.
+    /// What there is to say of endpoints, beside the account.
+    pub(super) fn describe(&self, stats: &mut ShipStats, now: Instant) {
+        let lanes = self.lock();
+        stats.looks = lanes.looks;
+        stats.breaker_opened = lanes.breaker_opened;
+        stats.breaker_closed = lanes.breaker_closed;
+        let mut endpoints: BTreeMap<&str, EndpointStats> = lanes
+            .endpoints
+            .iter()
+            .map(|(origin, endpoint)| (&**origin, endpoint.stats(origin, now)))
+            .collect();
+        for lane in lanes.by_destination.values() {
+            if let Some(endpoint) = endpoints.get_mut(&*lane.origin) {
+                endpoint.waiting += lane.waiting.held(Short::Messages);
+                endpoint.repeats += lane.waiting.repeats();
+            }
+        }
+        stats.endpoints = endpoints.into_values().collect();
+    }
+
+    /// Writes the lines about endpoints that were held back and are due.
+    pub(super) fn write_lines(&self, now: Instant) {
+        let due: Vec<_> = self
+            .lock()
+            .endpoints
+            .iter_mut()
+            .filter_map(|(origin, endpoint)| Some((Arc::clone(origin), endpoint.tell(now)?)))
+            .collect();
+        for (origin, line) in due {
+            line.write(&origin);
+        }
+    }
+
+    /// Takes nothing from now on. What waits for its time is tried once more, at once.
     pub(super) fn close(&self) {
-        self.lock().is_open = false;
+        let mut lanes = self.lock();
+        lanes.is_open = false;
+        lanes.look_around(clock::instant(), &self.limits);
     }
 
     /// Drops what waits, as [`DropReason::Shutdown`].
@@ -190,155 +209,5 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, Lanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Lanes {
-    fn push(&mut self, destination: &Arc<Destination>, ticket: Ticket, limits: &ShipLimits) {
-        let lane = self
-            .by_destination
-            .entry(Arc::clone(destination))
-            .or_insert_with(|| {
-                let lane = Lane::new(destination);
-                self.endpoints
-                    .entry(Arc::clone(&lane.origin))
-                    .or_insert_with(|| Endpoint {
-                        health: Health::new(limits),
-                        batch: Batch::default(),
-                        senders: 0,
-                        lanes: 0,
-                    })
-                    .lanes += 1;
-                lane
-            });
-        lane.waiting.push(ticket);
-    }
-
-    /// How many senders a lane can use now beside those that it has.
-    fn room_for_senders(&self, destination: &Arc<Destination>, now: Instant, limits: &ShipLimits) -> usize {
-        let Some(lane) = self.by_destination.get(destination) else {
-            return 0;
-        };
-        let Some(endpoint) = self.endpoints.get(&lane.origin) else {
-            return 0;
-        };
-        let of_lane = limits.in_flight.saturating_sub(lane.senders);
-        let of_endpoint = endpoint.health.allowed(now).saturating_sub(endpoint.senders);
-        let portions = lane
-            .waiting
-            .ready(now)
-            .div_ceil(endpoint.batch.most(limits, now).max(1));
-        portions.min(of_lane).min(of_endpoint)
-    }
-
-    fn add_senders(&mut self, destination: &Arc<Destination>, senders: usize) {
-        if let Some(lane) = self.by_destination.get_mut(destination) {
-            lane.senders += senders;
-            if let Some(endpoint) = self.endpoints.get_mut(&lane.origin) {
-                endpoint.senders += senders;
-            }
-        }
-    }
-
-    fn remove_sender(&mut self, destination: &Arc<Destination>, now: Instant) {
-        let Some(lane) = self.by_destination.get_mut(destination) else {
-            return;
-        };
-        lane.senders -= 1;
-        let origin = Arc::clone(&lane.origin);
-        let is_idle = lane.senders == 0 && lane.waiting.is_empty();
-        if is_idle {
-            self.by_destination.remove(destination);
-        }
-        if let Some(endpoint) = self.endpoints.get_mut(&origin) {
-            endpoint.senders -= 1;
-            endpoint.lanes -= usize::from(is_idle);
-        }
-        // An endpoint that is well has nothing to be remembered by.
-        self.endpoints
-            .retain(|_, endpoint| endpoint.is_worth_keeping(now));
-    }
-}
-
-/// The right of one sender to a lane. Dropping it, in whatever way, gives the right back.
-#[derive(Debug)]
-pub(super) struct Claim {
-    queue: Arc<Queue>,
-    destination: Arc<Destination>,
-}
-
-impl Claim {
-    pub(super) fn destination(&self) -> &Arc<Destination> {
-        &self.destination
-    }
-
-    pub(super) fn account(&self) -> &Account {
-        &self.queue.account
-    }
-
-    pub(super) fn limits(&self) -> &ShipLimits {
-        &self.queue.limits
-    }
-
-    /// The messages of the next POST, those that have waited longest first; empty when there are none to send now, or when
-    /// the endpoint is to have fewer senders than it has.
-    pub(super) fn next(&self, now: Instant) -> Vec<Ticket> {
-        let mut lanes = self.queue.lock();
-        let Lanes {
-            by_destination,
-            endpoints,
-            ..
-        } = &mut *lanes;
-        let Some(lane) = by_destination.get_mut(&self.destination) else {
-            return Vec::new();
-        };
-        let Some(endpoint) = endpoints.get_mut(&lane.origin) else {
-            return Vec::new();
-        };
-        if endpoint.senders > endpoint.health.allowed(now) {
-            return Vec::new();
-        }
-        let portion = Portion {
-            messages: endpoint.batch.most(&self.queue.limits, now),
-            bytes: self.queue.limits.batch_bytes,
-        };
-        let taken = lane.waiting.take(now, portion);
-        if !taken.is_empty() {
-            endpoint.health.started(now);
-        }
-        taken
-    }
-
-    /// What came of a POST: how the endpoint bore it, how it answers, and what is to be sent again, when.
-    pub(super) fn finish(&self, ended: Ended, form: AnswerForm, again: Vec<Lent>, now: Instant) {
-        let mut lanes = self.queue.lock();
-        let Lanes {
-            by_destination,
-            endpoints,
-            ..
-        } = &mut *lanes;
-        let Some(lane) = by_destination.get_mut(&self.destination) else {
-            return;
-        };
-        for Lent { ticket, due } in again {
-            lane.waiting.put_back(ticket, due);
-        }
-        if let Some(endpoint) = endpoints.get_mut(&lane.origin) {
-            endpoint.health.ended(ended, now);
-            endpoint.batch.note(form, now);
-        }
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let now = clock::instant();
-        let mut lanes = self.queue.lock();
-        lanes.remove_sender(&self.destination, now);
-        if lanes.by_destination.contains_key(&self.destination) {
-            // Something came after this sender's last look, waits for its time, or this sender failed.
-            drop(lanes);
-            self.queue.work.notify_one();
-        }
     }
 }

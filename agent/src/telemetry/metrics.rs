@@ -144,9 +144,26 @@ impl Collector for Exposition {
             status.delivery.in_flight,
         )?;
         out.gauge(
+            "posts_allowed",
+            "Posts to endpoints that may be in flight at once",
+            status.delivery.allowed,
+        )?;
+        out.counts(
+            "endpoints",
+            "Endpoints with messages, or remembered",
+            "state",
+            &status.delivery.endpoint_states,
+            Kind::Gauge,
+        )?;
+        out.gauge(
             "queued_bytes",
             "Bytes of queued messages",
             status.delivery.queued_bytes,
+        )?;
+        out.gauge(
+            "queued_repeats",
+            "Queued messages that wait to be sent again",
+            status.delivery.queued_repeats,
         )?;
 
         out.counts(

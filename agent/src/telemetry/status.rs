@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use self::guard::GuardStatus;
+use crate::ship::EndpointStats;
 use crate::telemetry::ledger::LedgerSnapshot;
 
 /// Counts by name.
@@ -204,8 +205,16 @@ pub struct Delivery {
     pub counts: Counts,
     /// Posts in flight.
     pub in_flight: u64,
+    /// Posts that may be in flight at once, over all endpoints.
+    pub allowed: u64,
     /// Bytes of queued messages.
     pub queued_bytes: u64,
+    /// Queued messages that failed and wait to be sent again.
+    pub queued_repeats: u64,
     /// The newest failure.
     pub last_error: Option<String>,
+    /// Endpoints by state.
+    pub endpoint_states: Counts,
+    /// The endpoints that messages wait for, and those that are remembered.
+    pub endpoints: Vec<EndpointStats>,
 }

@@ -87,6 +87,11 @@ impl Waiting {
         }
     }
 
+    /// How many are to be sent again.
+    pub(crate) fn repeats(&self) -> usize {
+        self.again.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.fresh.is_empty() && self.again.is_empty()
     }
