@@ -133,10 +133,10 @@ impl Account {
             profile == Profile::Extended || self.repeats == 0,
             "came again without an identifier"
         );
-        self.judge_waits(case.fault)
+        self.judge_waits(case.fault, case.outcome)
     }
 
-    fn judge_waits(&self, fault: Manner) -> anyhow::Result<()> {
+    fn judge_waits(&self, fault: Manner, outcome: Outcome) -> anyhow::Result<()> {
         let Manner::Status(_, again) = fault else {
             return Ok(());
         };
