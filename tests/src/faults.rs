@@ -111,6 +111,27 @@ impl Manner {
         }
     }
 
+    /// Whether the endpoint fails as a whole; else it answers, or answers for a message.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::Refuse
+            | Self::NoName
+            | Self::SilentNames
+            | Self::BlackHole
+            | Self::Deaf
+            | Self::Mute
+            | Self::Drip(_)
+            | Self::Reset(_)
+            | Self::Noise
+            | Self::Certificate(_)
+            | Self::NoTls
+            | Self::NoHandshake => true,
+            Self::Status(status, _) => status >= 500 || status == 429,
+            Self::Well | Self::SomeErrors(_) | Self::Slow(_) => false,
+        }
+    }
+
     /// Whether only `timeout` ends it, so that trials of it have a short one. On a busy machine that may pass before an
     /// endpoint that is well again has answered.
     #[must_use]

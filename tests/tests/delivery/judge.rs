@@ -18,6 +18,9 @@ const DATE_EARLY: Duration = Duration::from_secs(1);
 /// How much earlier than it says a repeat may seem to come: the answer is sent a moment after its request was noted.
 const SEEMS_EARLY: Duration = Duration::from_millis(5);
 
+/// Posts beside one for each message, in a window at fault: an endpoint that fails is left alone but for a few that try it.
+const MOST_REPEATS: u64 = 100;
+
 /// All that can be seen at one moment.
 pub(crate) struct Moment {
     status: Status,
@@ -49,6 +52,8 @@ pub(crate) struct Account {
     dropped: Reasons,
     lost_bytes: u64,
     posts: u64,
+    /// Windows at fault.
+    windows: u64,
     connections: usize,
     cpu_seconds: f64,
     /// The shortest time between two attempts to send a message that was sent at fault.
@@ -57,7 +62,12 @@ pub(crate) struct Account {
 
 impl Account {
     /// Between `before` and `after`.
-    pub(crate) fn between(before: &Moment, after: &Moment, at_fault: BTreeSet<String>) -> Self {
+    pub(crate) fn between(
+        before: &Moment,
+        after: &Moment,
+        at_fault: BTreeSet<String>,
+        windows: usize,
+    ) -> Self {
         let (old, new) = (&before.status.exchanges, &after.status.exchanges);
         let dropped: BTreeMap<String, u64> = new
             .dropped
@@ -84,6 +94,7 @@ impl Account {
             dropped,
             lost_bytes: after.status.lost_bytes(),
             posts: posts(&after.status) - posts(&before.status),
+            windows: u64::try_from(windows).unwrap(),
             connections: after.book.connections - before.book.connections,
             cpu_seconds: after.status.usage.cpu_seconds - before.status.usage.cpu_seconds,
             shortest_wait: waits.min(),
@@ -128,6 +139,13 @@ impl Account {
                 "what came is not what was shipped"
             );
         }
+        if case.fault.is_failure() {
+            let most = sent.saturating_add(self.windows.saturating_mul(MOST_REPEATS));
+            ensure!(
+                self.posts <= most,
+                "more than {most} posts to an endpoint that fails"
+            );
+        }
         // Nobody could tell a repeat from a second exchange.
         ensure!(
             profile == Profile::Extended || self.repeats == 0,
@@ -146,10 +164,7 @@ impl Account {
             RetryAfter::Date(seconds) => Duration::from_secs(seconds) - DATE_EARLY,
         };
         let Some(shortest) = self.shortest_wait else {
-            ensure!(
-                self.kept.is_disjoint(&self.at_fault),
-                "it came again without a wait"
-            );
+            ensure!(outcome != Outcome::Delivered, "nothing came again");
             return Ok(());
         };
         ensure!(

@@ -122,7 +122,7 @@ async fn check(trial: &mut Trial, case: Case) {
         }
     }
     let after = Moment::of(trial, trial.settle().await.unwrap());
-    let account = Account::between(&before, &after, at_fault);
+    let account = Account::between(&before, &after, at_fault, faulty.len());
     report(case.name, &well, &faulty, &account);
     compared.unwrap_or_else(|error| panic!("{}: {error}\n{well:?}\n{faulty:?}", case.name));
     trial.require_honest().unwrap();
