@@ -50,7 +50,7 @@ fn spool_of(status: &Status) -> Spool {
 }
 
 /// Waits until the spool is as it should be.
-async fn until(trial: &Trial, what: &str, is_so: impl Fn(&Spool) -> bool) -> Status {
+async fn until(trial: &Trial, what: &str, is_so: impl Fn(&Spool) -> bool + Send + Sync) -> Status {
     eventually(what, ARRIVAL, async || {
         let status = trial
             .kongtap
