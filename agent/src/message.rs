@@ -5,7 +5,8 @@
 //!
 //! Deliberately absent: whether an exchange is shipped at all (the pipeline asks `plugin` and
 //! [`answer::is_gateway_made_error`] before it calls [`build`]), clocks, and any way to a `Message` that passes
-//! redaction by (invariant I7: the fields are private and [`build`] is the only constructor).
+//! redaction by (invariant I7: the fields are private, [`build`] is the only constructor, and [`Message::without_bodies`] only leaves
+//! out).
 
 pub mod answer;
 mod body;
@@ -15,6 +16,7 @@ mod form;
 mod kong;
 mod latencies;
 pub mod redact;
+mod shed;
 pub mod shedding;
 mod target;
 #[cfg(test)]
@@ -30,6 +32,7 @@ use crate::gateway::snapshot::Resolution;
 use crate::guard::levels::Shed;
 use crate::http::headers::Headers;
 use crate::message::redact::Redaction;
+use crate::message::shed::Bodies;
 use crate::plugin::{Destination, PluginConfig};
 
 /// What is posted: the plugin's JSON message, redacted, and where it goes. Only [`build`] makes one.
@@ -37,6 +40,7 @@ use crate::plugin::{Destination, PluginConfig};
 pub struct Message {
     destination: Arc<Destination>,
     json: Bytes,
+    bodies: Bodies,
     outcome: Outcome,
     profile: Profile,
 }
@@ -124,9 +128,11 @@ pub fn build_within(input: &BuildInput<'_>, shed: Shed) -> Message {
         .response
         .as_ref()
         .map(|response| response.status);
+    let (json, bodies) = document::write(input, shed);
     Message {
         destination: Arc::clone(&input.config.destination),
-        json: document::write(input, shed).into(),
+        json: json.into(),
+        bodies,
         outcome: match status {
             Some(..400) => Outcome::Success,
             Some(_) | None => Outcome::Error,

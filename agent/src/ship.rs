@@ -4,7 +4,7 @@
 //! [`ExchangeLedger`], a [`ShipStats`] and few log lines.
 //!
 //! ```text
-//! offer ─ queue ─┬─ lane::waiting   what waits for one destination, what gives way when the queue is full
+//! offer ─ queue ─┬─ lane::waiting   what waits for one destination, what gives way when the queue is full (shed)
 //!                ├─ batch           how many messages one POST may hold
 //!                └─ lane::health    how many attempts an endpoint may have at once: none while its breaker is open
 //! run ── deliver ─ attempt ─ clients   one POST over pooled connections, and what became of each message in it
@@ -24,10 +24,10 @@ mod deliver;
 mod failure;
 mod faults;
 mod lane;
-mod pressure;
 pub mod probe;
 mod queue;
 pub mod retry;
+pub mod shed;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -52,6 +52,7 @@ pub use crate::ship::lane::health::EndpointState;
 pub use crate::ship::lane::health::breaker::BreakerLimits;
 use crate::ship::queue::Queue;
 use crate::ship::retry::RetryLimits;
+use crate::ship::shed::ShedPolicy;
 use crate::telemetry::ledger::ExchangeLedger;
 
 /// What shipping may take.
@@ -67,6 +68,8 @@ pub struct ShipLimits {
     pub batch: usize,
     /// Bytes of JSON in one such POST.
     pub batch_bytes: usize,
+    /// What gives way when more is offered than may be held.
+    pub shed: ShedPolicy,
     /// Repeats.
     pub retry: RetryLimits,
     /// When an endpoint is left alone.
@@ -85,6 +88,7 @@ impl Default for ShipLimits {
             in_flight: 16,
             batch: 1,
             batch_bytes: 1 << 20,
+            shed: ShedPolicy::default(),
             retry: RetryLimits::default(),
             breaker: BreakerLimits::default(),
             answer_bytes: 64 << 10,
@@ -119,20 +123,33 @@ pub struct ShipHandle {
 }
 
 impl ShipHandle {
-    /// Takes a message, or drops and counts it. Never waits.
+    /// Takes a message, perhaps without its bodies, or drops and counts it. Never waits.
     ///
     /// When the bounds are reached the destination that holds the most gives way, so that one that does not keep up
-    /// cannot take the others' room.
+    /// cannot take the others' room. What of its messages goes first, [`ShedPolicy`] says; the one that comes in is no
+    /// exception.
     pub fn offer(&self, message: Message) {
         self.queue.offer(message);
+    }
+
+    /// Lowers the bound by bytes (or raises it again: `ShipLimits::queue_bytes` is the most), and sheds down to it before it
+    /// returns, as far as what is held is not under way. For whoever watches the agent's memory; from any thread.
+    ///
+    /// Bodies that go although the configured bound would have had room for them are counted as `pressure`.
+    pub fn set_byte_limit(&self, bytes: usize) {
+        self.queue.set_byte_limit(bytes);
+    }
+
+    /// Memory is short, or no longer: the queue may hold half of its bytes, or all of them.
+    pub fn set_pressure(&self, is_short: bool) {
+        let most = self.queue.limits().queue_bytes;
+        self.set_byte_limit(if is_short { most / 2 } else { most });
     }
 
     /// The counts now.
     #[must_use]
     pub fn stats(&self) -> ShipStats {
-        let mut stats = self.queue.account().stats();
-        self.queue.describe(&mut stats, clock::instant());
-        stats
+        self.queue.stats()
     }
 }
 
@@ -190,7 +207,7 @@ impl Shipper {
         let in_time = tokio::time::timeout(drain_timeout, drain).await;
         if in_time.is_err() || queue.account().holds_any() {
             tracing::warn!(
-                messages = queue.account().stats().queued_messages,
+                messages = queue.stats().queued_messages,
                 "Stopped before everything was shipped."
             );
         }

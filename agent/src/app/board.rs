@@ -315,6 +315,8 @@ fn delivery(ship: &ShipStats) -> Delivery {
             })
             .collect(),
         endpoints: ship.endpoints.clone(),
+        limit_bytes: u64::try_from(ship.limit_bytes).unwrap_or(u64::MAX),
+        shed: (&ship.shed).into(),
         last_error: newest.map(|error| format!("{}: {}", error.reason, error.detail)),
     }
 }

@@ -24,6 +24,7 @@ use crate::message::answer::{self, AnsweredBy};
 use crate::message::fields::HeaderObject;
 use crate::message::latencies::Latencies;
 use crate::message::redact::Rules;
+use crate::message::shed::{Noted, Part, Sheet};
 use crate::message::shedding::cut;
 
 /// Longest request id that is taken for one; Kong's has 32 characters.
@@ -125,7 +126,7 @@ pub(super) struct Kong<'a> {
     /// The part of all exchanges that is shipped, when that is not all.
     #[serde(skip_serializing_if = "Option::is_none")]
     sampling: Option<f64>,
-    completeness: Completeness,
+    completeness: Completeness<'a>,
     #[serde(skip_serializing_if = "Anomalies::is_empty")]
     anomalies: Anomalies,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,11 +177,11 @@ struct Upstream {
 }
 
 #[derive(Debug, Serialize)]
-struct Completeness {
+struct Completeness<'a> {
     #[serde(flatten)]
     verdict: VerdictObject,
-    request: Captured,
-    response: Captured,
+    request: Noted<'a, Captured>,
+    response: Noted<'a, Captured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<&'static str>,
 }
@@ -275,9 +276,23 @@ enum CaptureState {
 
 impl<'a> Kong<'a> {
     /// `is_withheld`: redaction could not search the request's body.
-    pub(super) fn new(input: &BuildInput<'a>, rules: &Rules<'_>, is_withheld: bool, shed: Shed) -> Self {
+    pub(super) fn new(
+        input: &BuildInput<'a>,
+        rules: &Rules<'_>,
+        is_withheld: bool,
+        shed: Shed,
+        sheet: &'a Sheet,
+    ) -> Self {
         let joined = input.joined;
         let client = &joined.client;
+        let request = client
+            .request
+            .as_ref()
+            .map(|request| (request.head, &request.body));
+        let response = client
+            .response
+            .as_ref()
+            .map(|response| (response.head, &response.body));
         let rate = shed.rate();
         // Where no bodies are wanted, none is missed.
         let shed = if input.config.log_body {
@@ -334,22 +349,11 @@ impl<'a> Kong<'a> {
             sampling: rate.leaves_out().then(|| rate.part()),
             completeness: Completeness {
                 verdict: VerdictObject::new(joined),
-                request: Captured::new(
-                    client
-                        .request
-                        .as_ref()
-                        .map(|request| (request.head, &request.body)),
-                    is_withheld,
-                    shed,
+                request: sheet.note(
+                    Part::RequestCompleteness,
+                    Captured::new(request, is_withheld, shed),
                 ),
-                response: Captured::new(
-                    client
-                        .response
-                        .as_ref()
-                        .map(|response| (response.head, &response.body)),
-                    false,
-                    shed,
-                ),
+                response: sheet.note(Part::ResponseCompleteness, Captured::new(response, false, shed)),
                 upstream: answer::is_upstream_unseen(joined).then_some("not_seen"),
             },
             anomalies: client.anomalies,

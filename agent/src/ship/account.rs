@@ -14,6 +14,7 @@ use crate::message::Message;
 use crate::ship::failure::Failure;
 use crate::ship::faults::{Faults, LastError};
 use crate::ship::lane::endpoint::EndpointStats;
+use crate::ship::shed::{ShedCause, ShedCounts, ShedStats};
 use crate::telemetry::ledger::{DropReason, ExchangeLedger};
 
 /// Shipping at one moment.
@@ -23,6 +24,8 @@ pub struct ShipStats {
     pub queued_messages: usize,
     /// Bytes of their JSON.
     pub queued_bytes: usize,
+    /// How many there may be now.
+    pub limit_bytes: usize,
     /// Attempts begun.
     pub attempts: u64,
     /// Messages that were put back to be sent again, each time counted.
@@ -35,6 +38,8 @@ pub struct ShipStats {
     pub latency_count: u64,
     /// How long they took together, microseconds.
     pub latency_us_sum: u64,
+    /// What was given up.
+    pub shed: ShedStats,
     /// The last failure of each kind.
     pub last_errors: Vec<LastError>,
     /// How often the queue was looked through for work.
@@ -52,6 +57,9 @@ pub(super) struct Account {
     ledger: Arc<ExchangeLedger>,
     held_messages: AtomicUsize,
     held_bytes: AtomicUsize,
+    /// Messages that were queued, ever: the last one's number.
+    queued: AtomicU64,
+    shed: ShedCounts,
     attempts: AtomicU64,
     repeats: AtomicU64,
     warnings: AtomicU64,
@@ -67,6 +75,8 @@ impl Account {
             ledger,
             held_messages: AtomicUsize::new(0),
             held_bytes: AtomicUsize::new(0),
+            queued: AtomicU64::new(0),
+            shed: ShedCounts::default(),
             attempts: AtomicU64::new(0),
             repeats: AtomicU64::new(0),
             warnings: AtomicU64::new(0),
@@ -91,8 +101,9 @@ impl Account {
     }
 
     /// Counts a message that was not taken.
-    pub(super) fn refuse(&self, reason: DropReason) {
+    pub(super) fn refuse(&self, message: &Message, reason: DropReason) {
         self.ledger.drop_unqueued(reason);
+        self.shed.drop_message(reason, message.outcome());
         self.note(&Failure::without_attempt(reason));
     }
 
@@ -112,16 +123,19 @@ impl Account {
         }
     }
 
-    pub(super) fn stats(&self) -> ShipStats {
+    /// `limit_bytes`: how many bytes may be held now.
+    pub(super) fn stats(&self, limit_bytes: usize) -> ShipStats {
         ShipStats {
             queued_messages: self.held_messages(),
             queued_bytes: self.held_bytes(),
+            limit_bytes,
             attempts: self.attempts.load(Ordering::Relaxed),
             repeats: self.repeats.load(Ordering::Relaxed),
             warnings: self.warnings.load(Ordering::Relaxed),
             in_flight: self.in_flight.load(Ordering::Relaxed),
             latency_count: self.latency_count.load(Ordering::Relaxed),
             latency_us_sum: self.latency_us_sum.load(Ordering::Relaxed),
+            shed: self.shed.stats(),
             last_errors: self.faults().last_errors(),
             ..ShipStats::default()
         }
@@ -179,6 +193,9 @@ pub(super) struct Ticket {
     message: Message,
     account: Arc<Account>,
     fate: Fate,
+    /// Whether it counts against the bounds.
+    is_held: bool,
+    number: u64,
     queued: Instant,
     attempts: u32,
     /// Why it is to be sent again.
@@ -198,10 +215,13 @@ impl Ticket {
             .held_bytes
             .fetch_add(message.json().len(), Ordering::Relaxed);
         account.ledger.enqueue();
+        let number = account.queued.fetch_add(1, Ordering::Relaxed);
         Self {
             message,
             account,
             fate: Fate::Dropped(DropReason::Shutdown),
+            is_held: true,
+            number,
             queued: now,
             attempts: 0,
             last_failure: None,
@@ -210,6 +230,16 @@ impl Ticket {
 
     pub(super) const fn message(&self) -> &Message {
         &self.message
+    }
+
+    /// Bytes of its JSON.
+    pub(super) fn bytes(&self) -> usize {
+        self.message.json().len()
+    }
+
+    /// Which of two messages was queued first.
+    pub(super) const fn number(&self) -> u64 {
+        self.number
     }
 
     /// When it was queued.
@@ -248,9 +278,24 @@ impl Ticket {
         }
     }
 
-    /// Gives it up for the sake of another message.
-    pub(super) fn evict(self, reason: DropReason) {
-        self.give_up(&Failure::without_attempt(reason));
+    /// Leaves its bodies out, and gives the number of bytes that this saved.
+    pub(super) fn shed_bodies(&mut self, cause: ShedCause) -> usize {
+        let Some(bare) = self.message.without_bodies() else {
+            return 0;
+        };
+        let saved = self.bytes().saturating_sub(bare.json().len());
+        self.message = bare;
+        self.account.held_bytes.fetch_sub(saved, Ordering::Relaxed);
+        self.account.shed.shed_bodies(cause, saved);
+        saved
+    }
+
+    /// Leaves the room that it took to others. It still counts as queued until its fate is known.
+    pub(super) fn vacate(&mut self) {
+        if std::mem::take(&mut self.is_held) {
+            self.account.held_bytes.fetch_sub(self.bytes(), Ordering::Relaxed);
+            self.account.held_messages.fetch_sub(1, Ordering::Release);
+        }
     }
 }
 
@@ -258,11 +303,11 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         match self.fate {
             Fate::Shipped => self.account.ledger.ship_queued(),
-            Fate::Dropped(reason) => self.account.ledger.drop_queued(reason),
+            Fate::Dropped(reason) => {
+                self.account.ledger.drop_queued(reason);
+                self.account.shed.drop_message(reason, self.message.outcome());
+            }
         }
-        self.account
-            .held_bytes
-            .fetch_sub(self.message.json().len(), Ordering::Relaxed);
-        self.account.held_messages.fetch_sub(1, Ordering::Release);
+        self.vacate();
     }
 }

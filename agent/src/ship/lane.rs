@@ -45,7 +45,7 @@ impl Lane {
 
     /// How many senders it could use beside those that it has, when what is due by `due` may be sent, so many messages in one
     /// POST.
-    pub(super) fn wants(&self, due: Instant, messages: usize, limits: &ShipLimits) -> usize {
+    pub(super) fn wants(&mut self, due: Instant, messages: usize, limits: &ShipLimits) -> usize {
         let portions = self.waiting.ready(due).div_ceil(messages.max(1));
         portions
             .saturating_sub(self.coming)

@@ -2,12 +2,14 @@
 //!
 //! In: messages, from any thread. Out: [`Claim`]s, each the right of one sender to take a lane's messages. What waits in a
 //! lane and in which order is [`Waiting`](crate::ship::lane::waiting::Waiting); how many senders an endpoint may have now,
-//! [`Health`](crate::ship::lane::health::Health). The lock is held for a few map operations, never across IO or an await.
+//! [`Health`](crate::ship::lane::health::Health). The lock is held for a few map operations (and, while bytes are short, for
+//! copying a message without its bodies), never across IO or an await.
 
 pub(super) mod claim;
 mod turns;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -15,24 +17,29 @@ use tokio::sync::Notify;
 
 use crate::clock;
 use crate::message::Message;
+use crate::plugin::Destination;
 use crate::ship::ShipLimits;
 use crate::ship::account::{Account, ShipStats, Ticket};
-use crate::ship::lane::Lane;
+use crate::ship::failure::Failure;
 use crate::ship::lane::endpoint::EndpointStats;
-use crate::ship::lane::waiting::Short;
-use crate::ship::pressure::Pressure;
+use crate::ship::lane::waiting::{Relief, Short};
 use crate::ship::queue::claim::Claim;
 use crate::ship::queue::turns::Lanes;
+use crate::ship::shed::ShedCause;
 use crate::telemetry::ledger::DropReason;
+
+/// Messages that are given up under one hold of the lock when the bound is lowered.
+const STEPS_AT_ONCE: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Queue {
     limits: ShipLimits,
     account: Arc<Account>,
+    /// The bound by bytes now: the configured one, or what it was lowered to.
+    byte_limit: AtomicUsize,
     lanes: Mutex<Lanes>,
     /// Told when a lane has messages and room for one more sender.
     work: Notify,
-    pressure: Pressure,
 }
 
 impl Queue {
@@ -40,9 +47,10 @@ impl Queue {
         Self {
             limits,
             account,
+            byte_limit: AtomicUsize::new(limits.queue_bytes),
             lanes: Mutex::new(Lanes {
                 is_open: true,
-                by_destination: HashMap::new(),
+                by_destination: HashMap::default(),
                 endpoints: HashMap::new(),
                 wake: None,
                 looks: 0,
@@ -50,68 +58,142 @@ impl Queue {
                 breaker_closed: 0,
             }),
             work: Notify::new(),
-            pressure: Pressure::default(),
         }
+    }
+
+    pub(super) const fn limits(&self) -> &ShipLimits {
+        &self.limits
     }
 
     pub(super) fn account(&self) -> &Arc<Account> {
         &self.account
     }
 
-    pub(super) const fn pressure(&self) -> &Pressure {
-        &self.pressure
-    }
-
     pub(super) fn offer(&self, message: Message) {
         let now = clock::instant();
-        let needs_sender = {
+        let destination = Arc::clone(message.destination());
+        let (needs_sender, given_up) = {
             let mut lanes = self.lock();
             if !lanes.is_open {
                 drop(lanes);
-                self.account.refuse(DropReason::Shutdown);
+                self.account.refuse(&message, DropReason::Shutdown);
                 return;
             }
-            if let Err(reason) = self.make_room(&mut lanes, &message) {
-                drop(lanes);
-                self.account.refuse(reason);
-                return;
+            let mut ticket = Ticket::new(message, Arc::clone(&self.account), now);
+            if self.make_fit(&mut ticket) {
+                let needs_sender = lanes.push(&destination, ticket, &self.limits, now);
+                (
+                    needs_sender,
+                    self.relieve(&mut lanes, Some(&destination), usize::MAX, now),
+                )
+            } else {
+                ticket.vacate();
+                (false, vec![(ticket, DropReason::QueueFullBytes)])
             }
-            let destination = Arc::clone(message.destination());
-            let ticket = Ticket::new(message, Arc::clone(&self.account), now);
-            lanes.push(&destination, ticket, &self.limits, now)
         };
+        self.part_with(given_up);
         if needs_sender {
             self.work.notify_one();
         }
     }
 
-    /// Makes room for `message` at the cost of the longest lane, as long as that stays longer than the message's own.
-    fn make_room(&self, lanes: &mut Lanes, message: &Message) -> Result<(), DropReason> {
-        let bytes = message.json().len();
-        let queue_bytes = self.pressure.bound(self.limits.queue_bytes);
-        if bytes > queue_bytes {
-            return Err(DropReason::QueueFullBytes);
-        }
+    /// Lowers the bound by bytes, or raises it again up to the configured one, and sheds down to it at once.
+    pub(super) fn set_byte_limit(&self, bytes: usize) {
+        self.byte_limit
+            .store(bytes.min(self.limits.queue_bytes), Ordering::Relaxed);
         loop {
-            let (short, needed) = if self.account.held_messages() >= self.limits.queue_messages {
-                (Short::Messages, 1)
-            } else if self.account.held_bytes().saturating_add(bytes) > queue_bytes {
-                (Short::Bytes, bytes)
-            } else {
-                return Ok(());
+            let given_up = {
+                let mut lanes = self.lock();
+                if self.short().is_none() || lanes.hold_nothing() {
+                    return;
+                }
+                self.relieve(&mut lanes, None, STEPS_AT_ONCE, clock::instant())
             };
-            let held = |lane: &Lane| lane.waiting.held(short);
-            let own = lanes.by_destination.get(message.destination()).map_or(0, held);
-            let longest = lanes
-                .by_destination
-                .values_mut()
-                .max_by_key(|lane| held(lane))
-                .filter(|lane| held(lane) > own.saturating_add(needed))
-                .and_then(|lane| lane.waiting.give_way());
-            match longest {
-                Some(ticket) => ticket.evict(short.reason()),
-                None => return Err(short.reason()),
+            self.part_with(given_up);
+        }
+    }
+
+    /// The counts now.
+    pub(super) fn stats(&self) -> ShipStats {
+        let mut stats = self.account.stats(self.byte_limit());
+        self.describe(&mut stats, clock::instant());
+        stats
+    }
+
+    #[cfg(test)]
+    pub(super) fn lanes_and_endpoints(&self) -> (usize, usize) {
+        let lanes = self.lock();
+        (lanes.by_destination.len(), lanes.endpoints.len())
+    }
+
+    fn byte_limit(&self) -> usize {
+        self.byte_limit.load(Ordering::Relaxed)
+    }
+
+    /// What it is short of.
+    fn short(&self) -> Option<Short> {
+        let held_bytes = self.account.held_bytes();
+        if self.account.held_messages() > self.limits.queue_messages {
+            Some(Short::Messages)
+        } else if held_bytes > self.limits.queue_bytes {
+            Some(Short::Bytes(ShedCause::QueueFull))
+        } else if held_bytes > self.byte_limit() {
+            Some(Short::Bytes(ShedCause::Pressure))
+        } else {
+            None
+        }
+    }
+
+    /// Whether the message can fit at all, if need be without its bodies. What cannot must not cost others their room.
+    fn make_fit(&self, ticket: &mut Ticket) -> bool {
+        let limit = self.byte_limit();
+        if ticket.bytes() > limit && self.limits.shed.bodies {
+            ticket.shed_bodies(if ticket.bytes() > self.limits.queue_bytes {
+                ShedCause::QueueFull
+            } else {
+                ShedCause::Pressure
+            });
+        }
+        ticket.bytes() <= limit
+    }
+
+    /// Gives up bodies and messages, in at most `steps` of them, until the bounds hold; always of the destination that holds
+    /// most, and of `own` where no other holds more.
+    fn relieve(
+        &self,
+        lanes: &mut Lanes,
+        own: Option<&Arc<Destination>>,
+        steps: usize,
+        now: Instant,
+    ) -> Vec<(Ticket, DropReason)> {
+        let mut given_up = Vec::new();
+        for _ in 0..steps {
+            let Some(short) = self.short() else { break };
+            let Some(longest) = lanes.longest(short, own) else {
+                break;
+            };
+            let Some(lane) = lanes.by_destination.get_mut(&longest) else {
+                break;
+            };
+            match lane.waiting.relieve(short, &self.limits.shed) {
+                Some(Relief::Bodies) => {}
+                Some(Relief::Message(mut ticket)) => {
+                    lanes.forget_if_idle(&longest, now);
+                    ticket.vacate();
+                    given_up.push((ticket, short.reason()));
+                }
+                // All that is held is under way.
+                None => break,
             }
+        }
+        given_up
+    }
+
+    /// Decides what becomes of messages that must leave the queue for the sake of others. They take no room any more and
+    /// the lock is not held.
+    fn part_with(&self, given_up: Vec<(Ticket, DropReason)>) {
+        for (ticket, reason) in given_up {
+            ticket.give_up(&Failure::without_attempt(reason));
         }
     }
 
@@ -157,7 +239,7 @@ impl Queue {
     }
 
     /// What there is to say of endpoints, beside the account.
-    pub(super) fn describe(&self, stats: &mut ShipStats, now: Instant) {
+    fn describe(&self, stats: &mut ShipStats, now: Instant) {
         let lanes = self.lock();
         stats.looks = lanes.looks;
         stats.breaker_opened = lanes.breaker_opened;

@@ -127,6 +127,7 @@ impl Claim {
     pub(in crate::ship) fn finish(&self, end: End, again: Vec<Lent>, now: Instant) {
         let mut left = Vec::new();
         let mut line = None;
+        let given_up;
         let has_work = {
             let mut lanes = self.queue.lock();
             let is_open = lanes.is_open;
@@ -164,9 +165,14 @@ impl Claim {
                 has_room = endpoint.room(now) > 0 && !endpoint.turn.is_empty();
                 next_change = endpoint.health.next_change(now);
             }
+            // The bound may have been lowered while these were under way.
+            given_up = self
+                .queue
+                .relieve(&mut lanes, Some(&self.destination), usize::MAX, now);
             let is_sooner = lanes.wake_at(next_due);
             lanes.wake_at(next_change) || is_sooner || has_room
         };
+        self.queue.part_with(given_up);
         // Counted as the shutdown's.
         drop(left);
         if let Some((origin, line)) = line {

@@ -8,19 +8,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use foldhash::fast::RandomState;
 
 use crate::plugin::Destination;
 use crate::ship::ShipLimits;
 use crate::ship::account::Ticket;
 use crate::ship::lane::Lane;
 use crate::ship::lane::endpoint::Endpoint;
+use crate::ship::lane::waiting::Short;
 use crate::ship::queue::claim::Work;
 
 #[derive(Debug)]
 pub(super) struct Lanes {
     pub(super) is_open: bool,
     /// Lanes that have messages or senders; so there are never more than messages and senders.
-    pub(super) by_destination: HashMap<Arc<Destination>, Lane>,
+    pub(super) by_destination: HashMap<Arc<Destination>, Lane, RandomState>,
     /// What is known of endpoints, by their origin: of those that have lanes, and of those that had them lately.
     pub(super) endpoints: HashMap<Arc<str>, Endpoint>,
     /// When time alone may change what can be sent: all lanes are looked at then, and only then.
@@ -136,20 +138,47 @@ impl Lanes {
         // Something may have come after this sender's last look, wait for its time, or be left as this sender failed.
         endpoint.enlist(destination, lane, due, limits);
         let next_due = lane.waiting.next_due().filter(|next| *next > now);
-        if lane.senders == 0 && lane.waiting.is_empty() {
-            endpoint.lanes -= 1;
-            if lane.in_turn {
-                endpoint.turn.retain(|waiting| waiting != destination);
-            }
-            self.by_destination.remove(destination);
-        }
         let has_room = !endpoint.turn.is_empty() && endpoint.room(now) > 0;
-        let change = endpoint.health.next_change(now).filter(|_| endpoint.lanes > 0);
+        let change = endpoint.health.next_change(now);
+        self.forget_if_idle(destination, now);
+        let is_sooner = self.wake_at(next_due);
+        self.wake_at(change) || is_sooner || has_room
+    }
+
+    /// Lets go of a lane that has neither messages nor senders.
+    pub(super) fn forget_if_idle(&mut self, destination: &Arc<Destination>, now: Instant) {
+        let is_idle = |lane: &Lane| lane.senders == 0 && lane.waiting.is_empty();
+        if !self.by_destination.get(destination).is_some_and(is_idle) {
+            return;
+        }
+        let Some(lane) = self.by_destination.remove(destination) else {
+            return;
+        };
+        let Some(endpoint) = self.endpoints.get_mut(&lane.origin) else {
+            return;
+        };
+        if lane.in_turn {
+            endpoint.turn.retain(|waiting| waiting != destination);
+        }
+        endpoint.lanes -= 1;
         if endpoint.lanes == 0 {
             self.forget(now);
         }
-        let is_sooner = self.wake_at(next_due);
-        self.wake_at(change) || is_sooner || has_room
+    }
+
+    /// Whose lane holds most of what is short; `own` where no other holds more.
+    pub(super) fn longest(&self, short: Short, own: Option<&Arc<Destination>>) -> Option<Arc<Destination>> {
+        let own = own.and_then(|own| self.by_destination.get_key_value(own));
+        let (longest, _) = self
+            .by_destination
+            .iter()
+            .chain(own)
+            .max_by_key(|(_, lane)| lane.waiting.held(short))?;
+        Some(Arc::clone(longest))
+    }
+
+    pub(super) fn hold_nothing(&self) -> bool {
+        self.by_destination.values().all(|lane| lane.waiting.is_empty())
     }
 
     /// Forgets endpoints without lanes: of which nothing was learnt lately, and those that were used least lately over the
@@ -182,7 +211,7 @@ impl Endpoint {
     /// The lane that gets the next sender; it stands in line again if it could use one more.
     pub(super) fn next_in_turn(
         &mut self,
-        lanes: &mut HashMap<Arc<Destination>, Lane>,
+        lanes: &mut HashMap<Arc<Destination>, Lane, RandomState>,
         due: Instant,
         limits: &ShipLimits,
     ) -> Option<Arc<Destination>> {

@@ -1,12 +1,13 @@
 //! What is sent again, and endpoints that are left alone, with real connections: each message arrives or is counted, once.
 
 use super::*;
+use crate::ship::account::Account;
 use crate::ship::batch::AnswerForm;
 use crate::ship::failure::{Again, Failure};
 use crate::ship::lane::Lent;
 use crate::ship::lane::health::Ended;
 use crate::ship::queue::claim::End;
-use crate::ship::{BreakerLimits, EndpointState, ShipStats};
+use crate::ship::{BreakerLimits, EndpointState};
 use crate::telemetry::ledger::DropReason;
 
 const UNAVAILABLE: Behaviour =
@@ -377,9 +378,7 @@ async fn endpoints_without_lanes_are_bounded() {
         ticket.give_up(&failure);
         claim.finish(failed(failure), Vec::new(), now);
         drop(claim);
-        let mut stats = ShipStats::default();
-        queue.describe(&mut stats, now);
-        assert_eq!(stats.endpoints.len(), (1 + port).min(64));
+        assert_eq!(queue.stats().endpoints.len(), (1 + port).min(64));
     }
 }
 
