@@ -76,9 +76,6 @@ pub struct Spool {
     pub unwritten: Tally,
     /// What happened, by name.
     pub counts: Reasons,
-    /// What was lost, by reason.
-    #[serde(default)]
-    pub lost: BTreeMap<String, Tally>,
     /// The last refusal of the disk.
     #[serde(default)]
     pub fault: Option<SpoolFault>,
@@ -98,17 +95,6 @@ pub struct SpoolFault {
     pub reason: String,
     /// Whether messages are in memory alone because of it, now.
     pub is_current: bool,
-}
-
-impl Spool {
-    /// How many messages of an earlier run it found, damaged and lost ones too: `exchanges.seen` has them.
-    #[must_use]
-    pub fn found(&self) -> u64 {
-        let lost = ["spool_lost", "spool_damaged"];
-        let lost = lost.iter().filter_map(|reason| self.lost.get(*reason));
-        let recovered = self.counts.get("spool_recovered").copied().unwrap_or(0);
-        recovered.saturating_add(lost.map(|tally| tally.messages).sum())
-    }
 }
 
 /// One gateway.
@@ -251,6 +237,17 @@ impl Status {
     #[must_use]
     pub fn lost_bytes_besides(&self, reason: &str) -> u64 {
         self.lost_bytes() - self.bytes.lost.get(reason).unwrap_or(&0)
+    }
+
+    /// How many messages of an earlier run the spool held, those that were damaged or lost on the disk too: they count as seen.
+    #[must_use]
+    pub fn found(&self) -> u64 {
+        let Some(spool) = &self.delivery.spool else {
+            return 0;
+        };
+        let lost = ["spool_lost", "spool_damaged"].map(|reason| self.exchanges.dropped.get(reason));
+        let recovered = spool.counts.get("spool_recovered").copied().unwrap_or(0);
+        recovered.saturating_add(lost.into_iter().flatten().sum())
     }
 
     /// How many exchanges were dropped.

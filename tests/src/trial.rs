@@ -20,7 +20,7 @@ use crate::kernel::Turn;
 use crate::kongtap::Kongtap;
 use crate::programs::programs;
 use crate::scene::{Scene, TOKEN};
-use crate::status::{Spool, Status};
+use crate::status::Status;
 use crate::trial::load::run;
 use crate::wait::eventually;
 
@@ -198,7 +198,7 @@ impl Trial {
                 .map_err(|error| format!("{error:#}"))?;
             status.require_balance().map_err(|error| format!("{error:#}"))?;
             let exchanges = &status.exchanges;
-            let found = status.delivery.spool.as_ref().map_or(0, Spool::found);
+            let found = status.found();
             let seen = self.sent_to_this.saturating_add(found);
             if exchanges.seen == seen && exchanges.queued <= queued {
                 Ok(status)
