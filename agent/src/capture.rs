@@ -9,6 +9,7 @@ pub mod gateways;
 pub mod host;
 pub mod libraries;
 mod links;
+pub(crate) mod namespace;
 pub mod placement;
 pub mod probes;
 pub mod reader;

@@ -1,8 +1,10 @@
 //! The only place that reads clocks.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::capture::event::KernelTime;
+use crate::capture::namespace;
 
 /// Turns the captured host's monotonic time into Unix time. Taken live, or read from a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +35,17 @@ impl WallClock {
     }
 }
 
-/// `CLOCK_MONOTONIC`, which is what the probes stamp records with.
+/// The kernel's own monotonic clock, which is what the probes stamp records with. In a time namespace (time_namespaces(7)) a process
+/// is shown another one.
 #[must_use]
 pub fn kernel_now() -> KernelTime {
+    static OFFSET_NS: OnceLock<i64> = OnceLock::new();
+    let offset_ns = OFFSET_NS.get_or_init(namespace::monotonic_offset_ns);
+    KernelTime(shown_now_ns().saturating_sub_signed(*offset_ns))
+}
+
+/// `CLOCK_MONOTONIC` as this process is shown it.
+fn shown_now_ns() -> u64 {
     // `Instant` is CLOCK_MONOTONIC on Linux but hides its zero, so procfs-free: ask libc.
     let mut now = libc::timespec {
         tv_sec: 0,
@@ -48,7 +58,7 @@ pub fn kernel_now() -> KernelTime {
     }
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
-    KernelTime(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
 /// CPU time that all threads of this process have used.

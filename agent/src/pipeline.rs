@@ -136,6 +136,11 @@ impl<S: Sink> Pipeline<S> {
         self.connections.names()
     }
 
+    /// The host's clock was set since (or is another one than it was): messages are of the time that it shows now.
+    pub const fn set_clock(&mut self, wall: WallClock) {
+        self.settings.wall = wall;
+    }
+
     /// Lets time pass: expires what waits too long. To be called a few times a second.
     pub fn sweep(&mut self, now: KernelTime) {
         self.connections

@@ -36,12 +36,20 @@ impl Kongtap {
         environment: Vec<(&'static str, String)>,
     ) -> anyhow::Result<Self> {
         let mut kongtap = Self::start_only(program, arguments, environment)?;
-        let listen = kongtap.listen;
-        kongtap
-            .process
-            .ready("kongtap to be ready", READY, async || ready(listen).await)
-            .await?;
+        kongtap.until_ready().await?;
         Ok(kongtap)
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not become so; with the end of its log.
+    pub async fn until_ready(&mut self) -> anyhow::Result<()> {
+        let listen = self.listen;
+        let ready = self
+            .process
+            .ready("kongtap to be ready", READY, async || ready(listen).await);
+        ready.await
     }
 
     /// Starts it and does not wait: for what happens before it is ready.
@@ -53,10 +61,30 @@ impl Kongtap {
         arguments: Vec<String>,
         environment: Vec<(&'static str, String)>,
     ) -> anyhow::Result<Self> {
+        Self::start_inside(&[], program, arguments, environment)
+    }
+
+    /// The same within a command that becomes the program, such as `unshare`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_inside(
+        inside: &[String],
+        program: &Path,
+        arguments: Vec<String>,
+        environment: Vec<(&'static str, String)>,
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("kongtap-run.").tempdir()?;
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let mut all = vec!["run".to_owned(), "--listen".to_owned(), listen.to_string()];
+        let mut all = inside.to_vec();
+        all.extend([
+            program.display().to_string(),
+            "run".to_owned(),
+            "--listen".to_owned(),
+            listen.to_string(),
+        ]);
         all.extend(arguments);
+        let program = all.remove(0);
         // The host's own store is none of a test's.
         let store = directory.path().join("runscope.yml").display().to_string();
         // A test that wants the guard says so: where the agent is built without optimisation, loads would be too much for it.
@@ -65,7 +93,7 @@ impl Kongtap {
         all_environment.push(("KONGTAP_STORE", store));
         let process = Process::start(Start {
             name: "kongtap",
-            program,
+            program: Path::new(&program),
             arguments: all,
             environment: all_environment,
             log: directory.path().join("kongtap.log"),

@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod client;
 pub mod compare;
+pub mod faults;
 pub mod gateway;
 pub mod grpc;
 pub mod http2;
@@ -29,6 +30,7 @@ pub mod status;
 pub mod template;
 pub mod tls;
 pub mod tools;
+pub mod trial;
 pub mod upstream;
 pub mod wait;
 pub mod wire;

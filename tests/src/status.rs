@@ -25,6 +25,12 @@ pub struct Status {
     pub bytes: Bytes,
     /// Exchanges.
     pub exchanges: Exchanges,
+    /// What kongtap costs.
+    #[serde(default)]
+    pub usage: Usage,
+    /// Delivery.
+    #[serde(default)]
+    pub delivery: Delivery,
     /// Connections and parsing, by event.
     #[serde(default)]
     pub connections: Reasons,
@@ -40,6 +46,55 @@ pub struct Status {
     /// What does not work, in words.
     #[serde(default)]
     pub problems: Vec<serde_json::Value>,
+}
+
+/// What it costs.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct Usage {
+    /// CPU time since its start, seconds.
+    pub cpu_seconds: f64,
+}
+
+/// Delivery.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Delivery {
+    /// Attempts, answers and failures, by name.
+    pub counts: Reasons,
+    /// The spool, if there is to be one.
+    #[serde(default)]
+    pub spool: Option<Spool>,
+}
+
+/// The spool.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Spool {
+    /// On the disk, and still to be delivered.
+    pub stored: Tally,
+    /// Of those, the ones that only the disk has.
+    pub waiting: Tally,
+    /// Not written yet.
+    pub unwritten: Tally,
+    /// What happened, by name.
+    pub counts: Reasons,
+    /// The last refusal of the disk.
+    #[serde(default)]
+    pub fault: Option<SpoolFault>,
+}
+
+/// So many messages.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct Tally {
+    /// How many.
+    pub messages: u64,
+}
+
+/// A refusal of the disk.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SpoolFault {
+    /// What it came down to.
+    pub reason: String,
+    /// Whether messages are in memory alone because of it, now.
+    pub is_current: bool,
 }
 
 /// One gateway.
@@ -182,6 +237,17 @@ impl Status {
     #[must_use]
     pub fn lost_bytes_besides(&self, reason: &str) -> u64 {
         self.lost_bytes() - self.bytes.lost.get(reason).unwrap_or(&0)
+    }
+
+    /// How many messages of an earlier run the spool held, those that were damaged or lost on the disk too: they count as seen.
+    #[must_use]
+    pub fn found(&self) -> u64 {
+        let Some(spool) = &self.delivery.spool else {
+            return 0;
+        };
+        let lost = ["spool_lost", "spool_damaged"].map(|reason| self.exchanges.dropped.get(reason));
+        let recovered = spool.counts.get("spool_recovered").copied().unwrap_or(0);
+        recovered.saturating_add(lost.into_iter().flatten().sum())
     }
 
     /// How many exchanges were dropped.

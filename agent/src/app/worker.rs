@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 
 use super::intake::Outlet;
 use super::steering::{Steering, Took};
-use crate::clock;
+use crate::clock::{self, WallClock};
 use crate::guard::levels::Levels;
 use crate::message::Message;
 use crate::pipeline::{History, Pipeline, PipelineStats, Settings, Sink};
@@ -107,6 +107,7 @@ fn drive(parts: &mut Parts, pipeline: &mut Pipeline<Queue>, read_before: u64) {
         }
         if swept.elapsed() >= SWEEP {
             swept = clock::instant();
+            pipeline.set_clock(WallClock::of_this_host());
             pipeline.sweep(clock::kernel_now());
             if let Some(steering) = &mut steering {
                 steering.steer(pipeline);
