@@ -13,6 +13,7 @@ mod clients;
 mod faults;
 pub mod probe;
 mod queue;
+pub mod spool;
 #[cfg(test)]
 mod tests;
 

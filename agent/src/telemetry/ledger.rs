@@ -59,6 +59,16 @@ reasons! {
         EndpointError = "endpoint_error",
         /// The endpoint's answer was not HTTP, or broke off.
         BadAnswer = "bad_answer",
+        /// The spool was full, and it was among the oldest in it.
+        SpoolFull = "spool_full",
+        /// It was in the spool for longer than `ship.spool.max_age_seconds`.
+        SpoolExpired = "spool_expired",
+        /// It was about to be written to the spool when the agent was killed.
+        SpoolLost = "spool_lost",
+        /// What the spool has of it is not what was written.
+        SpoolDamaged = "spool_damaged",
+        /// It was to wait in the spool, and the disk refused it.
+        SpoolFailed = "spool_failed",
         /// The agent stopped before it could be sent.
         Shutdown = "shutdown",
     }
