@@ -200,7 +200,12 @@ fn scan(
     let mut reader = SegmentReader::at(input, &segment.header, segment.header.seal(), segment.offset);
     while let Some(item) = reader.next()? {
         match item {
-            Item::Record(record) if record.seq >= from => {
+            Item::Record(record)
+                if record.seq >= from
+                    && !segment
+                        .passed_over
+                        .has(record.seq.saturating_sub(segment.header.first_seq)) =>
+            {
                 let age = age::age(record.written, segment.boot, now);
                 if !take(record, age) {
                     return Ok(End::Full);

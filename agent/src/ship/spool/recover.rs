@@ -34,7 +34,7 @@ pub struct Recovery {
     pub lost: Tally,
     /// Messages whose bytes are not what was written. Bytes that belong to no known message count as bytes alone.
     pub damaged: Tally,
-    /// Files of another version of kongtap, left alone.
+    /// Files of another version of kongtap, or that cannot be opened: left alone.
     pub foreign: u64,
     /// Whether the last run closed the spool. If not, what came in its last hundredth of a second was not written, and not counted.
     pub ended_well: bool,
@@ -104,10 +104,15 @@ pub(super) fn recover(directory: &Path, present: Present<'_>) -> Result<FoundSpo
                 files::remove(directory, identity, number);
                 continue;
             }
-            match segment(directory, identity, number, present, &mut found.recovery)? {
-                Some(segment) if !segment.wanted.is_nothing() => segments.push_back(segment),
-                Some(_) => files::remove(directory, identity, number),
-                None => {}
+            match segment(directory, identity, number, present, &mut found.recovery) {
+                Ok(Some(segment)) if !segment.wanted.is_nothing() => segments.push_back(segment),
+                Ok(Some(_)) => files::remove(directory, identity, number),
+                Ok(None) => {}
+                Err(error) => {
+                    // The others are not to suffer for it.
+                    tracing::warn!(%error, "A file of the spool cannot be read, and is left alone.");
+                    found.recovery.foreign += 1;
+                }
             }
         }
         if segments.is_empty() {

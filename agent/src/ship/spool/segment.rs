@@ -197,6 +197,11 @@ impl Segment {
         self.marks.get(after.saturating_sub(1)).map(|mark| mark.offset)
     }
 
+    /// The messages in it that do not wait, by their distance from its first number.
+    pub(super) fn not_waiting(&self) -> Bits {
+        self.done.union(&self.held)
+    }
+
     /// All that the list should say.
     pub(super) fn list(&self) -> Vec<Entry> {
         let mut numbers: Vec<u64> = self
@@ -254,6 +259,19 @@ impl Bits {
 
     pub(super) fn has(&self, index: u64) -> bool {
         Self::place(index).is_some_and(|(word, bit)| self.0.get(word).is_some_and(|word| word & bit != 0))
+    }
+
+    fn union(&self, other: &Self) -> Self {
+        let (longer, shorter) = if self.0.len() < other.0.len() {
+            (other, self)
+        } else {
+            (self, other)
+        };
+        let mut all = longer.clone();
+        for (word, more) in all.0.iter_mut().zip(&shorter.0) {
+            *word |= more;
+        }
+        all
     }
 
     pub(super) fn count(&self) -> u64 {

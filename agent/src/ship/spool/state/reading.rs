@@ -9,7 +9,7 @@ use super::{DestinationKey, SpoolId, State};
 use crate::ship::spool::age::{Boot, GRACE};
 use crate::ship::spool::format::{Header, Record, to_u64};
 use crate::ship::spool::identity::Identity;
-use crate::ship::spool::segment::{Stage, Tally};
+use crate::ship::spool::segment::{Bits, Stage, Tally};
 use crate::telemetry::ledger::DropReason;
 
 /// Where to look for what waits.
@@ -30,6 +30,8 @@ pub(in crate::ship::spool) struct PlannedSegment {
     pub(in crate::ship::spool) offset: u64,
     /// How far the file was written.
     pub(in crate::ship::spool) file_bytes: u64,
+    /// What in it does not wait, by its distance from the first number.
+    pub(in crate::ship::spool) passed_over: Bits,
 }
 
 /// What was found in one segment.
@@ -76,6 +78,7 @@ impl State {
                     boot: segment.boot,
                     offset: segment.offset_of(line.next_read)?,
                     file_bytes: segment.file_bytes,
+                    passed_over: segment.not_waiting(),
                 })
             })
             .collect();

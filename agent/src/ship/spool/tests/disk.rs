@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Scene, numbered, options};
+use super::{Scene, options};
 use crate::clock;
 use crate::ship::spool::state::State;
 use crate::ship::spool::{Appended, DiskFault, Memory, Spool, SpoolError, SpoolOptions};
@@ -168,31 +168,19 @@ fn a_full_disk_is_said_and_gone_on_without() {
 #[test]
 fn on_a_read_only_disk() {
     let Some(path) = inside() else { return };
-    let mount = |how: &str| {
-        let status = Command::new("mount")
-            .args(["-o", &format!("remount,{how}"), "none"])
-            .arg(path.parent().unwrap())
-            .status();
-        assert!(status.unwrap().success(), "{how}");
+    let run = |program: &str, arguments: &[&str]| {
+        let status = Command::new(program).args(arguments).arg(&path).status().unwrap();
+        assert!(status.success(), "{program} {arguments:?}");
     };
     let scene = Scene::open(options(&path));
-    let texts = numbered(0..5, 10);
-    let first = scene.hold(&texts[0]);
-    texts[1..].iter().for_each(|text| drop(scene.hold(text)));
-    scene.spool.flush();
-    // No file may be open for writing while it is remounted.
-    scene.spool.shared.lock().state.close_all();
-    drop(scene);
-    mount("ro");
+    // A view of it that cannot be written, in its place.
+    run("mount", &["--bind", path.to_str().unwrap()]);
+    run("mount", &["-o", "remount,bind,ro"]);
+    check_refusal(&scene, DiskFault::ReadOnly);
     let refused = Spool::open(options(&path), Arc::<super::Told>::default());
     assert_eq!(refused.expect_err("read-only").fault(), Some(DiskFault::ReadOnly));
-    mount("rw");
-    let scene = Scene::open(options(&path));
-    assert_eq!(scene.read(2).len(), 2);
-    scene.spool.acknowledge(first);
-    let lock_file = scene.spool.shared.lock_file.lock().unwrap().try_clone();
-    drop(lock_file);
-    drop(scene);
+    run("umount", &[]);
+    check_recovery(&scene);
 }
 
 #[test]

@@ -26,9 +26,9 @@ fn child_options(path: &Path) -> SpoolOptions {
     }
 }
 
-/// A text that says its number and is of a length of its own, up to 100 KB.
+/// A text that says its number and is of a length of its own, up to 60 KB.
 fn text(number: u64) -> String {
-    let length = 20 + usize::try_from(number * 7919 % 100_003).unwrap();
+    let length = 20 + usize::try_from(number * 7919 % 60_013).unwrap();
     format!("{number:>length$}")
 }
 
@@ -107,7 +107,7 @@ fn diary(path: &Path) -> Diary {
 #[test]
 fn a_writer_that_is_killed_loses_at_most_what_it_had_not_flushed() {
     let mut lost_in_all = 0;
-    for round in 0..40_u64 {
+    for round in 0..20_u64 {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         let mut child = Command::new(std::env::current_exe().unwrap())
