@@ -14,8 +14,12 @@ use crate::http::h1::head;
 use crate::telemetry::secret::Secret;
 
 mod gateway;
+mod ship;
+mod spool;
 
 pub use gateway::{KonnectConfig, SecretSource};
+pub use ship::{BreakerConfig, DropFirst, RetryConfig, ShedConfig, ShipConfig};
+pub use spool::SpoolConfig;
 
 /// What `kongtap` runs with.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -273,20 +277,6 @@ pub struct LimitsConfig {
     pub waiting_exchanges: usize,
 }
 
-/// `[ship]`
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(default, deny_unknown_fields)]
-pub struct ShipConfig {
-    /// Messages that may be queued or in flight.
-    pub queue_messages: usize,
-    /// Their bytes.
-    pub queue_bytes: usize,
-    /// Posts in flight to one destination.
-    pub in_flight: usize,
-    /// How long a stop waits for the queue to drain, milliseconds.
-    pub drain_timeout_ms: u64,
-}
-
 /// `[admin]`
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
@@ -377,17 +367,6 @@ impl Default for LimitsConfig {
             reorder_bytes: 256 << 10,
             held_upstream_legs: 65_536,
             waiting_exchanges: 16_384,
-        }
-    }
-}
-
-impl Default for ShipConfig {
-    fn default() -> Self {
-        Self {
-            queue_messages: 10_000,
-            queue_bytes: 64 << 20,
-            in_flight: 32,
-            drain_timeout_ms: 5_000,
         }
     }
 }
@@ -509,9 +488,6 @@ pub fn check(config: &Config) -> Vec<ConfigError> {
         ("limits.http2_streams", config.limits.http2_streams),
         ("limits.held_upstream_legs", config.limits.held_upstream_legs),
         ("limits.waiting_exchanges", config.limits.waiting_exchanges),
-        ("ship.queue_messages", config.ship.queue_messages),
-        ("ship.queue_bytes", config.ship.queue_bytes),
-        ("ship.in_flight", config.ship.in_flight),
     ] {
         if value == 0 {
             errors.push(ConfigError::new(key, "must be at least 1"));
@@ -529,6 +505,7 @@ pub fn check(config: &Config) -> Vec<ConfigError> {
             "must be between 1 and 256",
         ));
     }
+    errors.extend(ship::check(&config.ship));
     errors
 }
 
@@ -557,7 +534,12 @@ mod tests {
             from_toml(Path::new("docs/configuration.md"), text).unwrap(),
             Config::default()
         );
-        let sources = [include_str!("config.rs"), include_str!("config/gateway.rs")];
+        let sources = [
+            include_str!("config.rs"),
+            include_str!("config/gateway.rs"),
+            include_str!("config/ship.rs"),
+            include_str!("config/spool.rs"),
+        ];
         let keys = sources
             .iter()
             .flat_map(|source| source.lines().take_while(|line| !line.starts_with("impl ")))

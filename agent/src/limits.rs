@@ -164,7 +164,7 @@ fn defaults_are_those_of_the_configuration() {
     let mut section = "";
     let mut defaults = BTreeMap::new();
     for line in configuration.lines() {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        if let Some((name, _)) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             section = name;
         } else if let Some((key, value)) = line.split_once(" = ") {
             let value = value.split('#').next().unwrap().trim();

@@ -5,7 +5,8 @@
 //!
 //! Deliberately absent: whether an exchange is shipped at all (the pipeline asks `plugin` and
 //! [`answer::is_gateway_made_error`] before it calls [`build`]), clocks, and any way to a `Message` that passes
-//! redaction by (invariant I7: the fields are private and [`build`] is the only constructor).
+//! redaction by (invariant I7: the fields are private; what [`build`] did not make now it made before a restart, see
+//! [`Message::from_spool`]).
 
 pub mod answer;
 mod body;
@@ -35,9 +36,36 @@ use crate::plugin::{Destination, PluginConfig};
 pub struct Message {
     destination: Arc<Destination>,
     json: Bytes,
+    outcome: Outcome,
+    profile: Profile,
+}
+
+/// How the exchange went, for who must choose between messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered with a status below 400.
+    Success,
+    /// It was answered with 400 or above, or not at all.
+    Error,
 }
 
 impl Message {
+    /// A message that [`build`] made and the spool kept, whose checksum says that it is the same. The one exception to the rule that
+    /// only [`build`] makes one: it was redacted then, by the rules of then.
+    pub(crate) const fn from_spool(
+        destination: Arc<Destination>,
+        json: Bytes,
+        outcome: Outcome,
+        profile: Profile,
+    ) -> Self {
+        Self {
+            destination,
+            json,
+            outcome,
+            profile,
+        }
+    }
+
     /// Where it goes.
     #[must_use]
     pub fn destination(&self) -> &Arc<Destination> {
@@ -48,6 +76,18 @@ impl Message {
     #[must_use]
     pub fn json(&self) -> &Bytes {
         &self.json
+    }
+
+    /// How its exchange went.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Whether a receiver can tell that it has it: whether it carries `unique_identifier`.
+    #[must_use]
+    pub const fn is_recognisable(&self) -> bool {
+        matches!(self.profile, Profile::Extended)
     }
 }
 
@@ -87,8 +127,19 @@ pub struct BuildInput<'a> {
 /// head there is no `request`, without a response head no `response` (the Runscope API takes either).
 #[must_use]
 pub fn build(input: &BuildInput<'_>) -> Message {
+    let status = input
+        .joined
+        .client
+        .response
+        .as_ref()
+        .map(|response| response.status);
     Message {
         destination: Arc::clone(&input.config.destination),
         json: document::write(input).into(),
+        outcome: match status {
+            Some(..400) => Outcome::Success,
+            Some(_) | None => Outcome::Error,
+        },
+        profile: input.profile,
     }
 }

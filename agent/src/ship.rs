@@ -1,18 +1,29 @@
 //! Delivery: messages go out, one POST each, and every one of them ends up in the ledger exactly once.
 //!
 //! In: [`Message`]s, from any thread, without waiting. Out: POSTs to each message's destination, counts in the
-//! [`ExchangeLedger`], a [`ShipStats`] and few log lines. `queue` holds what waits, `attempt` makes one POST and says
-//! what became of it, `clients` pools connections, `account` counts.
+//! [`ExchangeLedger`], a [`ShipStats`] and few log lines.
 //!
-//! Deliberately absent, for now: retries, batches, a breaker and a spool. What an attempt's `attempt::Failure` leads to
-//! is decided in one place, `deliver`; that is where they go.
+//! ```text
+//! offer ─ queue ─┬─ lane::waiting   what waits for one destination, what gives way when the queue is full
+//!                ├─ batch           how many messages one POST may hold
+//!                └─ lane::health    how many attempts an endpoint may have at once: none while its breaker is open
+//! run ── deliver ─ attempt ─ clients   one POST over pooled connections, and what became of each message in it
+//!           └── retry               whether and when a message is sent again
+//! queue::stored ─ spool             messages on disk: ahead of a crash, and what memory has no room for
+//! account ─ faults                  the ledger, the figures of `/status`, the log lines
+//! ```
 
 mod account;
+mod answer;
 mod attempt;
+mod batch;
 mod clients;
+mod deliver;
 mod faults;
+mod lane;
 pub mod probe;
 mod queue;
+pub mod retry;
 pub mod spool;
 #[cfg(test)]
 mod tests;
@@ -25,11 +36,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::message::Message;
+use crate::plugin::Destination;
 use crate::ship::account::Account;
 pub use crate::ship::account::ShipStats;
 use crate::ship::clients::Clients;
+use crate::ship::deliver::deliver;
 pub use crate::ship::faults::LastError;
-use crate::ship::queue::{Claim, Queue};
+use crate::ship::queue::Queue;
+use crate::ship::retry::RetryLimits;
+use crate::ship::spool::{Recovery, SpoolError, SpoolOptions};
 use crate::telemetry::ledger::ExchangeLedger;
 
 /// What shipping may take.
@@ -41,6 +56,12 @@ pub struct ShipLimits {
     pub queue_bytes: usize,
     /// Attempts in flight to one destination.
     pub in_flight: usize,
+    /// Messages in one POST, where the endpoint answers in list form.
+    pub batch: usize,
+    /// Bytes of JSON in one such POST.
+    pub batch_bytes: usize,
+    /// Repeats.
+    pub retry: RetryLimits,
     /// How much of an endpoint's answer is read, bytes.
     pub answer_bytes: usize,
     /// How long what is held may take to leave when the agent stops.
@@ -53,6 +74,9 @@ impl Default for ShipLimits {
             queue_messages: 10_000,
             queue_bytes: 64 << 20,
             in_flight: 16,
+            batch: 1,
+            batch_bytes: 1 << 20,
+            retry: RetryLimits::default(),
             answer_bytes: 64 << 10,
             drain_timeout: Duration::from_secs(5),
         }
@@ -61,6 +85,9 @@ impl Default for ShipLimits {
 
 /// How often lines about failures are written at most, for each reason.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// How long the disk may take for what is left when the agent stops.
+const SPOOL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A queue: the handle puts messages in, the shipper, once it runs, takes them out.
 #[must_use]
@@ -93,6 +120,20 @@ impl ShipHandle {
         self.queue.offer(message);
     }
 
+    /// Opens the spool: from now on messages are written ahead to disk, and those that it holds are sent to the destinations that
+    /// [`configured`](Self::configured) names or messages are offered for. They count as seen and queued. Blocks on the disk; once only.
+    ///
+    /// # Errors
+    /// [`SpoolError`]: another agent has it, or the disk refuses, which `/status` shows; shipping goes on without.
+    pub fn open_spool(&self, options: SpoolOptions) -> Result<Recovery, SpoolError> {
+        self.queue.open_spool(options)
+    }
+
+    /// Where configurations post to now: only there, what the spool holds is sent.
+    pub fn configured(&self, destinations: &[Arc<Destination>]) {
+        self.queue.configured(destinations);
+    }
+
     /// The counts now.
     #[must_use]
     pub fn stats(&self) -> ShipStats {
@@ -100,7 +141,7 @@ impl ShipHandle {
     }
 }
 
-/// Sends what was put in. Dropping it, running or not, drops what is left in the queue as [`Shutdown`].
+/// Sends what was put in. Dropping it, running or not, drops what is left in the queue as [`Shutdown`], unless the spool has it.
 ///
 /// [`Shutdown`]: crate::telemetry::ledger::DropReason::Shutdown
 #[derive(Debug)]
@@ -114,13 +155,19 @@ impl Shipper {
     /// Sends until `cancel`, then takes no more and goes on with what it has for at most `drain_timeout`.
     pub async fn run(mut self, cancel: CancellationToken) {
         let mut senders = JoinSet::new();
+        let mut refills = JoinSet::new();
         let mut lines = tokio::time::interval(LINE_EVERY);
         loop {
             self.start_senders(&mut senders);
+            for refill in self.queue.refills() {
+                refills.spawn_blocking(move || refill.run());
+            }
             tokio::select! {
                 () = cancel.cancelled() => break,
                 () = self.queue.work() => {}
+                () = self.until_due() => {}
                 Some(ended) = senders.join_next() => note_end(ended),
+                Some(ended) = refills.join_next() => note_end(ended),
                 _ = lines.tick() => self.queue.account().write_lines(clock::instant()),
             }
         }
@@ -132,6 +179,7 @@ impl Shipper {
                 self.start_senders(&mut senders);
                 tokio::select! {
                     () = queue.work() => {}
+                    () = self.until_due() => {}
                     Some(ended) = senders.join_next() => note_end(ended),
                 }
             }
@@ -143,12 +191,27 @@ impl Shipper {
             );
         }
         senders.shutdown().await;
+        self.queue.clear();
+        if let Some(spool) = queue.account().spool().cloned() {
+            let closing = tokio::task::spawn_blocking(move || spool.close());
+            if tokio::time::timeout(SPOOL_TIMEOUT, closing).await.is_err() {
+                tracing::error!("The disk keeps the spool waiting; what it did not take is lost.");
+            }
+        }
     }
 
     fn start_senders(&mut self, senders: &mut JoinSet<()>) {
-        for claim in self.queue.claims() {
+        for claim in self.queue.claims(clock::instant()) {
             let client = self.clients.client(claim.destination());
-            senders.spawn(deliver(claim, client, self.limits.answer_bytes));
+            senders.spawn(deliver(claim, client));
+        }
+    }
+
+    /// Waits until a repeat falls due or a breaker lets an attempt through; for ever when time alone changes nothing.
+    async fn until_due(&self) {
+        match self.queue.next_due(clock::instant()) {
+            Some(due) => tokio::time::sleep_until(due.into()).await,
+            None => std::future::pending().await,
         }
     }
 }
@@ -158,28 +221,6 @@ impl Drop for Shipper {
         self.queue.close();
         self.queue.clear();
         self.queue.account().write_lines(clock::instant());
-    }
-}
-
-/// Sends the messages of one destination, one after the other, until none waits.
-async fn deliver(
-    claim: Claim,
-    client: Result<clients::PooledClient, clients::ClientError>,
-    answer_bytes: usize,
-) {
-    let account = claim.account();
-    let endpoint = client.and_then(|client| attempt::Endpoint::new(client, claim.destination()));
-    while let Some(ticket) = claim.next() {
-        let attempt = account.start_attempt();
-        let outcome = match &endpoint {
-            Ok(endpoint) => attempt::post(endpoint, ticket.message(), answer_bytes).await,
-            Err(error) => Err(attempt::Failure::unsendable(error)),
-        };
-        attempt.end();
-        match outcome {
-            Ok(()) => ticket.ship(),
-            Err(failure) => ticket.give_up(failure),
-        }
     }
 }
 

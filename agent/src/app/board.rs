@@ -108,6 +108,7 @@ impl StatusSource for Board {
         let ship = self.ship.stats();
         let state = self.state(&capture);
         let mut problems = capture.problems.clone();
+        problems.extend(spool_problem(&ship));
         if state == State::Waiting {
             problems.push("no gateway runs; waiting for one".to_owned());
         }
@@ -263,6 +264,17 @@ fn scope(config: &PluginConfig) -> String {
     }
 }
 
+/// That nothing is written to the spool, and why.
+fn spool_problem(ship: &ShipStats) -> Option<String> {
+    let fault = ship.spool.as_ref()?.fault.as_ref()?;
+    fault.is_current.then(|| {
+        format!(
+            "messages are kept in memory alone, because the spool refuses: {}",
+            fault.detail
+        )
+    })
+}
+
 fn delivery(ship: &ShipStats) -> Delivery {
     let newest = ship.last_errors.iter().max_by_key(|error| error.at_unix_ms);
     Delivery {
@@ -275,5 +287,6 @@ fn delivery(ship: &ShipStats) -> Delivery {
         in_flight: ship.in_flight,
         queued_bytes: u64::try_from(ship.queued_bytes).unwrap_or(u64::MAX),
         last_error: newest.map(|error| format!("{}: {}", error.reason, error.detail)),
+        spool: ship.spool.clone(),
     }
 }

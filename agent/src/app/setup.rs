@@ -44,6 +44,8 @@ use crate::plugin::store::Store;
 use crate::plugin::stored::StoredPlugin;
 use crate::plugin::{PluginSet, UnboundConfig, file};
 use crate::ship::ShipLimits;
+use crate::ship::retry::RetryLimits;
+use crate::ship::spool::SpoolOptions;
 
 /// How long the Admin API, or Konnect, may take for one answer.
 const API_TIMEOUT: Duration = Duration::from_secs(10);
@@ -513,8 +515,28 @@ pub fn ship_limits(config: &Config) -> ShipLimits {
         queue_bytes: config.ship.queue_bytes,
         in_flight: config.ship.in_flight,
         drain_timeout: Duration::from_millis(config.ship.drain_timeout_ms),
+        batch: config.ship.batch,
+        batch_bytes: config.ship.batch_bytes,
+        retry: RetryLimits {
+            max_age: Duration::from_secs(config.ship.retry.max_age_seconds),
+            first: Duration::from_millis(config.ship.retry.first_ms),
+            most: Duration::from_millis(config.ship.retry.most_ms),
+        },
         ..ShipLimits::default()
     }
+}
+
+/// Where messages are kept on disk, if anywhere.
+#[must_use]
+pub fn spool_options(config: &Config) -> Option<SpoolOptions> {
+    let spool = &config.ship.spool;
+    Some(SpoolOptions {
+        path: spool.path.clone()?,
+        bytes: spool.bytes,
+        segment_bytes: spool.segment_bytes,
+        max_age: Duration::from_secs(spool.max_age_seconds),
+        sync: Duration::from_millis(spool.sync_ms),
+    })
 }
 
 /// A reading of the gateway's configuration with the `runscope` configurations bound to it.

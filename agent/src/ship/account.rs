@@ -4,7 +4,7 @@
 //! lock, for their text.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -13,6 +13,7 @@ use crate::clock;
 use crate::message::Message;
 use crate::ship::attempt::Failure;
 use crate::ship::faults::{Faults, LastError};
+use crate::ship::spool::{Spool, SpoolId, SpoolStats};
 use crate::telemetry::ledger::{DropReason, ExchangeLedger};
 
 /// Shipping at one moment.
@@ -24,6 +25,8 @@ pub struct ShipStats {
     pub queued_bytes: usize,
     /// Attempts begun.
     pub attempts: u64,
+    /// Messages that were put back to be sent again, each time counted.
+    pub repeats: u64,
     /// Attempts that have not ended.
     pub in_flight: u64,
     /// Attempts that ended, whatever their outcome.
@@ -32,6 +35,8 @@ pub struct ShipStats {
     pub latency_us_sum: u64,
     /// The last failure of each kind.
     pub last_errors: Vec<LastError>,
+    /// The spool, if there is to be one.
+    pub spool: Option<SpoolStats>,
 }
 
 #[derive(Debug)]
@@ -40,10 +45,14 @@ pub(super) struct Account {
     held_messages: AtomicUsize,
     held_bytes: AtomicUsize,
     attempts: AtomicU64,
+    repeats: AtomicU64,
     in_flight: AtomicU64,
     latency_count: AtomicU64,
     latency_us_sum: AtomicU64,
     faults: Mutex<Faults>,
+    spool: OnceLock<Arc<Spool>>,
+    /// Why the spool could not be opened.
+    unopened: Mutex<Option<SpoolStats>>,
 }
 
 impl Account {
@@ -53,10 +62,36 @@ impl Account {
             held_messages: AtomicUsize::new(0),
             held_bytes: AtomicUsize::new(0),
             attempts: AtomicU64::new(0),
+            repeats: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             latency_count: AtomicU64::new(0),
             latency_us_sum: AtomicU64::new(0),
             faults: Mutex::new(Faults::default()),
+            spool: OnceLock::new(),
+            unopened: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn ledger(&self) -> &ExchangeLedger {
+        &self.ledger
+    }
+
+    pub(super) fn spool(&self) -> Option<&Arc<Spool>> {
+        self.spool.get()
+    }
+
+    /// A spool was opened, or could not be.
+    pub(super) fn set_spool(&self, opened: Result<Spool, SpoolStats>) {
+        match opened {
+            Ok(spool) => drop(self.spool.set(Arc::new(spool))),
+            Err(stats) => *self.unopened.lock().unwrap_or_else(PoisonError::into_inner) = Some(stats),
+        }
+    }
+
+    fn spool_stats(&self) -> Option<SpoolStats> {
+        match self.spool() {
+            Some(spool) => Some(spool.stats()),
+            None => self.unopened.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
@@ -79,6 +114,18 @@ impl Account {
         self.note(&Failure::without_attempt(reason));
     }
 
+    /// Notes that so many messages were lost, without an attempt now.
+    pub(super) fn note_lost(&self, reason: DropReason, messages: u64) {
+        for _ in 0..messages.min(1) {
+            self.note(&Failure::without_attempt(reason));
+        }
+    }
+
+    /// Notes a failure after which the message is sent again.
+    pub(super) fn note_repeat(&self, _failure: &Failure) {
+        self.repeats.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn start_attempt(&self) -> Attempt<'_> {
         self.attempts.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -93,10 +140,12 @@ impl Account {
             queued_messages: self.held_messages(),
             queued_bytes: self.held_bytes(),
             attempts: self.attempts.load(Ordering::Relaxed),
+            repeats: self.repeats.load(Ordering::Relaxed),
             in_flight: self.in_flight.load(Ordering::Relaxed),
             latency_count: self.latency_count.load(Ordering::Relaxed),
             latency_us_sum: self.latency_us_sum.load(Ordering::Relaxed),
             last_errors: self.faults().last_errors(),
+            spool: self.spool_stats(),
         }
     }
 
@@ -146,58 +195,140 @@ impl Drop for Attempt<'_> {
 }
 
 /// A message that counts as queued until its fate is known. One that is dropped without a fate (the task that held it
-/// panicked or was aborted, the queue was cleared) counts as [`DropReason::Shutdown`].
+/// panicked or was aborted, the queue was cleared) stays queued if the spool has it, and else counts as [`DropReason::Shutdown`].
 #[derive(Debug)]
 pub(super) struct Ticket {
     message: Message,
     account: Arc<Account>,
     fate: Fate,
+    queued: Instant,
+    attempts: u32,
+    /// Where the spool has it.
+    stored: Option<SpoolId>,
+    is_being_sent: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
+    Unknown,
     Shipped,
     Dropped(DropReason),
+    /// The spool has it, and gives it back in its turn.
+    PutBack,
 }
 
 impl Ticket {
-    pub(super) fn new(message: Message, account: Arc<Account>) -> Self {
+    pub(super) fn new(message: Message, account: Arc<Account>, now: Instant) -> Self {
+        account.ledger.enqueue();
+        Self::restored(message, account, now)
+    }
+
+    /// One that counts as queued already.
+    pub(super) fn restored(message: Message, account: Arc<Account>, queued: Instant) -> Self {
         account.held_messages.fetch_add(1, Ordering::Relaxed);
         account
             .held_bytes
             .fetch_add(message.json().len(), Ordering::Relaxed);
-        account.ledger.enqueue();
         Self {
             message,
             account,
-            fate: Fate::Dropped(DropReason::Shutdown),
+            fate: Fate::Unknown,
+            queued,
+            attempts: 0,
+            stored: None,
+            is_being_sent: false,
         }
+    }
+
+    /// Says where the spool has it.
+    pub(super) const fn stored(mut self, id: Option<SpoolId>) -> Self {
+        self.stored = id;
+        self
+    }
+
+    /// Whether the spool has it, or had it.
+    pub(super) const fn is_stored(&self) -> bool {
+        self.stored.is_some()
     }
 
     pub(super) const fn message(&self) -> &Message {
         &self.message
     }
 
+    /// When it was queued.
+    pub(super) const fn queued(&self) -> Instant {
+        self.queued
+    }
+
+    /// How many attempts there were, with the one under way.
+    pub(super) const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    pub(super) const fn begin_attempt(&mut self) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.is_being_sent = true;
+    }
+
+    /// The attempt failed, and there will be another one.
+    pub(super) const fn end_attempt(&mut self) {
+        self.is_being_sent = false;
+    }
+
+    /// Whether it may come again after whoever had it left it without a fate: not after a panic, which would come again with it, and not
+    /// when it may have arrived and its receiver could not tell.
+    fn may_come_again(&self) -> bool {
+        !std::thread::panicking() && (!self.is_being_sent || self.message.is_recognisable())
+    }
+
     pub(super) fn ship(mut self) {
         self.fate = Fate::Shipped;
     }
 
-    pub(super) fn give_up(mut self, failure: Failure) {
+    pub(super) fn give_up(mut self, failure: &Failure) {
         self.fate = Fate::Dropped(failure.reason);
-        self.account.note(&failure);
+        self.account.note(failure);
     }
 
-    /// Gives it up for the sake of another message.
-    pub(super) fn evict(self, reason: DropReason) {
-        self.give_up(Failure::without_attempt(reason));
+    /// Gives it up for the sake of another message; to the spool, if that has it.
+    pub(super) fn evict(mut self, reason: DropReason) {
+        if self.is_put_back() {
+            self.fate = Fate::PutBack;
+        } else {
+            self.give_up(&Failure::without_attempt(reason));
+        }
+    }
+
+    fn is_put_back(&self) -> bool {
+        self.stored
+            .zip(self.account.spool())
+            .is_some_and(|(id, spool)| spool.put_back(id))
+    }
+
+    fn acknowledge(&self) {
+        if let Some((id, spool)) = self.stored.zip(self.account.spool()) {
+            spool.acknowledge(id);
+        }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         match self.fate {
-            Fate::Shipped => self.account.ledger.ship_queued(),
-            Fate::Dropped(reason) => self.account.ledger.drop_queued(reason),
+            Fate::Shipped => {
+                self.acknowledge();
+                self.account.ledger.ship_queued();
+            }
+            Fate::Dropped(reason) => {
+                self.acknowledge();
+                self.account.ledger.drop_queued(reason);
+            }
+            Fate::PutBack => {}
+            Fate::Unknown if self.may_come_again() && self.is_put_back() => {}
+            Fate::Unknown => {
+                self.acknowledge();
+                self.account.ledger.drop_queued(DropReason::Shutdown);
+            }
         }
         self.account
             .held_bytes

@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Request, Response, StatusCode, Url};
-use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 use crate::message::Message;
 use crate::plugin::Destination;
+use crate::ship::account::Ticket;
+use crate::ship::answer::says_error;
+use crate::ship::batch::AnswerForm;
 use crate::ship::clients::{self, ClientError, PooledClient};
+use crate::ship::lane::health::Ended;
 use crate::telemetry::ledger::DropReason;
 
 /// A destination with all that its requests have in common.
@@ -26,10 +29,36 @@ pub(super) struct Endpoint {
     timeout: Duration,
 }
 
-/// Why a message did not arrive.
+/// What came of one POST.
 #[derive(Debug)]
+pub(super) struct Posted {
+    /// Of each of its messages, in their order.
+    pub(super) fates: Vec<Result<(), Failure>>,
+    /// Of the endpoint.
+    pub(super) ended: Ended,
+    /// How it answers.
+    pub(super) form: AnswerForm,
+}
+
+/// Whether a message may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// The answer would be the same.
+    Never,
+    /// It did not arrive, or the endpoint said so.
+    Always {
+        /// After how long, if the endpoint said.
+        after: Option<Duration>,
+    },
+    /// It may have arrived: only if the receiver can tell that it has it.
+    WhereRecognised,
+}
+
+/// Why a message did not arrive.
+#[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) reason: DropReason,
+    pub(super) again: Again,
     /// For the operator. Holds no captured value and no secret.
     pub(super) detail: Cow<'static, str>,
 }
@@ -51,8 +80,40 @@ impl Endpoint {
     }
 }
 
-/// Posts `message`. Reads at most `answer_bytes` of the answer.
-pub(super) async fn post(endpoint: &Endpoint, message: &Message, answer_bytes: usize) -> Result<(), Failure> {
+impl Posted {
+    /// The same failure for all.
+    pub(super) fn all(tickets: &[Ticket], failure: &Failure) -> Self {
+        Self {
+            fates: tickets.iter().map(|_| Err(failure.clone())).collect(),
+            ended: failure.of_endpoint(),
+            form: AnswerForm::Other,
+        }
+    }
+}
+
+/// Posts the messages. Reads at most `answer_bytes` of the answer.
+pub(super) async fn post(endpoint: &Endpoint, tickets: &[Ticket], answer_bytes: usize) -> Posted {
+    let started = Instant::now();
+    let mut fates = Vec::with_capacity(tickets.len());
+    let mut ended = Ended::Failed;
+    for ticket in tickets {
+        let fate = post_one(endpoint, ticket.message(), answer_bytes).await;
+        ended = match &fate {
+            Ok(()) => Ended::Answered {
+                took: started.elapsed(),
+            },
+            Err(failure) => failure.of_endpoint(),
+        };
+        fates.push(fate);
+    }
+    Posted {
+        fates,
+        ended,
+        form: AnswerForm::Other,
+    }
+}
+
+async fn post_one(endpoint: &Endpoint, message: &Message, answer_bytes: usize) -> Result<(), Failure> {
     let mut request = Request::new(Method::POST, endpoint.url.clone());
     request.headers_mut().clone_from(&endpoint.headers);
     *request.body_mut() = Some(message.json().clone().into());
@@ -96,29 +157,24 @@ async fn read(mut response: Response, answer_bytes: usize) -> Result<Answer, req
     Ok(Answer::Whole(text))
 }
 
-/// Runscope's answer to posted messages: `data` has an entry for each, with a status of its own.
-#[derive(Debug, Deserialize)]
-struct Posted {
-    data: Vec<PostedMessage>,
-}
-
-#[derive(Debug, Deserialize)]
-struct PostedMessage {
-    #[serde(default)]
-    status: String,
-}
-
-/// An answer that is not Runscope's list says nothing; then the status code counts.
-fn says_error(answer: &[u8]) -> bool {
-    serde_json::from_slice(answer)
-        .is_ok_and(|posted: Posted| posted.data.iter().any(|message| message.status == "error"))
-}
-
 impl Failure {
     fn new(reason: DropReason, detail: impl Into<Cow<'static, str>>) -> Self {
+        let again = match reason {
+            DropReason::Unreachable | DropReason::EndpointError => Again::Always { after: None },
+            DropReason::Timeout | DropReason::BadAnswer => Again::WhereRecognised,
+            _ => Again::Never,
+        };
         Self {
             reason,
+            again,
             detail: detail.into(),
+        }
+    }
+
+    const fn of_endpoint(&self) -> Ended {
+        match self.again {
+            Again::Never => Ended::Answered { took: Duration::ZERO },
+            Again::Always { .. } | Again::WhereRecognised => Ended::Failed,
         }
     }
 
@@ -126,13 +182,17 @@ impl Failure {
     pub(super) const fn without_attempt(reason: DropReason) -> Self {
         Self {
             reason,
+            again: Again::Never,
             detail: Cow::Borrowed("not attempted"),
         }
     }
 
     /// Nothing can be sent to this destination.
     pub(super) fn unsendable(error: &ClientError) -> Self {
-        Self::new(DropReason::Unreachable, format!("{error}: {}", root_cause(error)))
+        Self {
+            again: Again::Never,
+            ..Self::new(DropReason::Unreachable, format!("{error}: {}", root_cause(error)))
+        }
     }
 
     pub(super) fn of_transport(error: &reqwest::Error) -> Self {
@@ -165,23 +225,4 @@ fn root_cause<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static)
         cause = source;
     }
     cause
-}
-
-#[cfg(test)]
-mod tests {
-    use super::says_error;
-
-    #[test]
-    fn an_entry_with_status_error_is_a_rejection() {
-        let check =
-            |answer: &str, expected: bool| assert_eq!(says_error(answer.as_bytes()), expected, "{answer}");
-        check(r#"{"data":[{"status":"success","uuid":"u"}],"meta":{}}"#, false);
-        check(r#"{"data":[{"status":"warning"}]}"#, false);
-        check(r#"{"data":[{"status":"error","error":{"code":1}}]}"#, true);
-        check(r#"{"data":[{"status":"success"},{"status":"err\u006fr"}]}"#, true);
-        check(r#"{"data":[{}]}"#, false);
-        check(r#"{"data":{"status":"error"}}"#, false);
-        check("OK", false);
-        check("", false);
-    }
 }

@@ -1,17 +1,27 @@
 //! What waits: one lane for each destination, under bounds that they share.
 //!
-//! In: messages, from any thread. Out: [`Claim`]s, each the right of one sender to take a lane's messages one by one.
-//! The lock is held for a few map operations, never across IO or an await.
+//! In: messages, from any thread. Out: [`Claim`]s, each the right of one sender to take a lane's messages. What waits in a
+//! lane and in which order is [`Waiting`](crate::ship::lane::waiting::Waiting); how many senders an endpoint may have now,
+//! [`Health`]. The lock is held for a few map operations, never across IO or an await.
 
-use std::collections::{HashMap, VecDeque};
+mod stored;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use crate::clock;
 use crate::message::Message;
 use crate::plugin::Destination;
 use crate::ship::ShipLimits;
 use crate::ship::account::{Account, Ticket};
+use crate::ship::batch::AnswerForm;
+use crate::ship::lane::health::{Ended, Health};
+use crate::ship::lane::waiting::{Portion, Short};
+use crate::ship::lane::{Lane, Lent};
+use crate::ship::queue::stored::{Placed, Places};
 use crate::telemetry::ledger::DropReason;
 
 #[derive(Debug)]
@@ -21,6 +31,8 @@ pub(super) struct Queue {
     lanes: Mutex<Lanes>,
     /// Told when a lane has messages and room for one more sender.
     work: Notify,
+    /// What the spool may hold.
+    places: Places,
 }
 
 #[derive(Debug)]
@@ -28,13 +40,16 @@ struct Lanes {
     is_open: bool,
     /// Lanes that have messages or senders; so there are never more than messages and senders.
     by_destination: HashMap<Arc<Destination>, Lane>,
+    /// What is known of endpoints, by their origin: of those that have lanes, and of those that were not well lately.
+    endpoints: HashMap<Arc<str>, Endpoint>,
 }
 
-#[derive(Debug, Default)]
-struct Lane {
-    waiting: VecDeque<Ticket>,
-    waiting_bytes: usize,
+/// What lanes with the same origin share.
+#[derive(Debug)]
+struct Endpoint {
+    health: Health,
     senders: usize,
+    lanes: usize,
 }
 
 impl Queue {
@@ -45,8 +60,10 @@ impl Queue {
             lanes: Mutex::new(Lanes {
                 is_open: true,
                 by_destination: HashMap::new(),
+                endpoints: HashMap::new(),
             }),
             work: Notify::new(),
+            places: Places::default(),
         }
     }
 
@@ -55,6 +72,7 @@ impl Queue {
     }
 
     pub(super) fn offer(&self, message: Message) {
+        let now = clock::instant();
         let needs_sender = {
             let mut lanes = self.lock();
             if !lanes.is_open {
@@ -62,17 +80,22 @@ impl Queue {
                 self.account.refuse(DropReason::Shutdown);
                 return;
             }
-            if let Err(reason) = self.make_room(&mut lanes, &message) {
-                drop(lanes);
-                self.account.refuse(reason);
-                return;
-            }
-            let lane = lanes
-                .by_destination
-                .entry(Arc::clone(message.destination()))
-                .or_default();
-            lane.push(Ticket::new(message, Arc::clone(&self.account)));
-            lane.senders < self.limits.in_flight
+            let stored = match self.place(&mut lanes, &message) {
+                Ok(Placed::InMemory(stored)) => stored,
+                Ok(Placed::OnDisk) => {
+                    self.account.ledger().enqueue();
+                    return;
+                }
+                Err(reason) => {
+                    drop(lanes);
+                    self.account.refuse(reason);
+                    return;
+                }
+            };
+            let destination = Arc::clone(message.destination());
+            let ticket = Ticket::new(message, Arc::clone(&self.account), now).stored(stored);
+            lanes.push(&destination, ticket, &self.limits);
+            lanes.room_for_senders(&destination, now, &self.limits) > 0
         };
         if needs_sender {
             self.work.notify_one();
@@ -86,25 +109,24 @@ impl Queue {
             return Err(DropReason::QueueFullBytes);
         }
         loop {
-            // What is short, how much of it a lane holds, and how much this message needs.
-            let (reason, held, needed): (DropReason, fn(&Lane) -> usize, usize) =
-                if self.account.held_messages() >= self.limits.queue_messages {
-                    (DropReason::QueueFullCount, |lane| lane.waiting.len(), 1)
-                } else if self.account.held_bytes().saturating_add(bytes) > self.limits.queue_bytes {
-                    (DropReason::QueueFullBytes, |lane| lane.waiting_bytes, bytes)
-                } else {
-                    return Ok(());
-                };
+            let (short, needed) = if self.account.held_messages() >= self.limits.queue_messages {
+                (Short::Messages, 1)
+            } else if self.account.held_bytes().saturating_add(bytes) > self.limits.queue_bytes {
+                (Short::Bytes, bytes)
+            } else {
+                return Ok(());
+            };
+            let held = |lane: &Lane| lane.waiting.held(short);
             let own = lanes.by_destination.get(message.destination()).map_or(0, held);
             let longest = lanes
                 .by_destination
                 .values_mut()
                 .max_by_key(|lane| held(lane))
                 .filter(|lane| held(lane) > own.saturating_add(needed))
-                .and_then(Lane::pop_newest);
+                .and_then(|lane| lane.waiting.give_way());
             match longest {
-                Some(ticket) => ticket.evict(reason),
-                None => return Err(reason),
+                Some(ticket) => ticket.evict(short.reason()),
+                None => return Err(short.reason()),
             }
         }
     }
@@ -115,22 +137,35 @@ impl Queue {
     }
 
     /// A claim for each sender that can be used now.
-    pub(super) fn claims(self: &Arc<Self>) -> Vec<Claim> {
-        let mut claims = Vec::new();
+    pub(super) fn claims(self: &Arc<Self>, now: Instant) -> Vec<Claim> {
         let mut lanes = self.lock();
-        for (destination, lane) in &mut lanes.by_destination {
-            let wanted = lane
-                .waiting
-                .len()
-                .min(self.limits.in_flight.saturating_sub(lane.senders));
-            lane.senders += wanted;
+        let destinations: Vec<_> = lanes.by_destination.keys().cloned().collect();
+        let mut claims = Vec::new();
+        for destination in destinations {
+            let wanted = lanes.room_for_senders(&destination, now, &self.limits);
+            lanes.add_senders(&destination, wanted);
             claims.extend((0..wanted).map(|_| Claim {
                 queue: Arc::clone(self),
-                destination: Arc::clone(destination),
+                destination: Arc::clone(&destination),
             }));
         }
         drop(lanes);
         claims
+    }
+
+    /// When a sender can be used next without anything else happening: a repeat falls due, or a breaker lets one try.
+    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
+        let lanes = self.lock();
+        let repeats = lanes
+            .by_destination
+            .values()
+            .filter_map(|lane| lane.waiting.next_due());
+        let changes = lanes
+            .endpoints
+            .values()
+            .filter(|endpoint| endpoint.lanes > 0)
+            .filter_map(|endpoint| endpoint.health.next_change(now));
+        repeats.chain(changes).filter(|due| *due > now).min()
     }
 
     /// Takes nothing from now on.
@@ -140,7 +175,7 @@ impl Queue {
 
     /// Drops what waits, as [`DropReason::Shutdown`].
     pub(super) fn clear(&self) {
-        let waiting: Vec<VecDeque<Ticket>> = self
+        let waiting: Vec<_> = self
             .lock()
             .by_destination
             .values_mut()
@@ -154,22 +189,69 @@ impl Queue {
     }
 }
 
-impl Lane {
-    fn push(&mut self, ticket: Ticket) {
-        self.waiting_bytes += ticket.message().json().len();
-        self.waiting.push_back(ticket);
+impl Lanes {
+    fn push(&mut self, destination: &Arc<Destination>, ticket: Ticket, limits: &ShipLimits) {
+        let lane = self
+            .by_destination
+            .entry(Arc::clone(destination))
+            .or_insert_with(|| {
+                let lane = Lane::new(destination);
+                self.endpoints
+                    .entry(Arc::clone(&lane.origin))
+                    .or_insert_with(|| Endpoint {
+                        health: Health::new(limits),
+                        senders: 0,
+                        lanes: 0,
+                    })
+                    .lanes += 1;
+                lane
+            });
+        lane.waiting.push(ticket);
     }
 
-    fn pop_oldest(&mut self) -> Option<Ticket> {
-        let ticket = self.waiting.pop_front()?;
-        self.waiting_bytes -= ticket.message().json().len();
-        Some(ticket)
+    /// How many senders a lane can use now beside those that it has.
+    fn room_for_senders(&self, destination: &Arc<Destination>, now: Instant, limits: &ShipLimits) -> usize {
+        let Some(lane) = self.by_destination.get(destination) else {
+            return 0;
+        };
+        let Some(endpoint) = self.endpoints.get(&lane.origin) else {
+            return 0;
+        };
+        let of_lane = limits.in_flight.saturating_sub(lane.senders);
+        let of_endpoint = endpoint.health.allowed(now).saturating_sub(endpoint.senders);
+        let portions = lane
+            .waiting
+            .ready(now)
+            .div_ceil(lane.portion(limits).messages.max(1));
+        portions.min(of_lane).min(of_endpoint)
     }
 
-    fn pop_newest(&mut self) -> Option<Ticket> {
-        let ticket = self.waiting.pop_back()?;
-        self.waiting_bytes -= ticket.message().json().len();
-        Some(ticket)
+    fn add_senders(&mut self, destination: &Arc<Destination>, senders: usize) {
+        if let Some(lane) = self.by_destination.get_mut(destination) {
+            lane.senders += senders;
+            if let Some(endpoint) = self.endpoints.get_mut(&lane.origin) {
+                endpoint.senders += senders;
+            }
+        }
+    }
+
+    fn remove_sender(&mut self, destination: &Arc<Destination>, now: Instant) {
+        let Some(lane) = self.by_destination.get_mut(destination) else {
+            return;
+        };
+        lane.senders -= 1;
+        let origin = Arc::clone(&lane.origin);
+        let is_idle = lane.senders == 0 && lane.waiting.is_empty();
+        if is_idle {
+            self.by_destination.remove(destination);
+        }
+        if let Some(endpoint) = self.endpoints.get_mut(&origin) {
+            endpoint.senders -= 1;
+            endpoint.lanes -= usize::from(is_idle);
+        }
+        // An endpoint that is well has nothing to be remembered by.
+        self.endpoints
+            .retain(|_, endpoint| endpoint.lanes > 0 || endpoint.health.is_worth_keeping(now));
     }
 }
 
@@ -189,28 +271,69 @@ impl Claim {
         &self.queue.account
     }
 
-    /// The message that has waited longest.
-    pub(super) fn next(&self) -> Option<Ticket> {
-        self.queue
-            .lock()
-            .by_destination
-            .get_mut(&self.destination)
-            .and_then(Lane::pop_oldest)
+    pub(super) fn limits(&self) -> &ShipLimits {
+        &self.queue.limits
+    }
+
+    /// The messages of the next POST, those that have waited longest first; empty when there are none to send now, or when
+    /// the endpoint is to have fewer senders than it has.
+    pub(super) fn next(&self, now: Instant) -> Vec<Ticket> {
+        let mut lanes = self.queue.lock();
+        let Lanes {
+            by_destination,
+            endpoints,
+            ..
+        } = &mut *lanes;
+        let Some(lane) = by_destination.get_mut(&self.destination) else {
+            return Vec::new();
+        };
+        let Some(endpoint) = endpoints.get_mut(&lane.origin) else {
+            return Vec::new();
+        };
+        if endpoint.senders > endpoint.health.allowed(now) {
+            return Vec::new();
+        }
+        let portion: Portion = lane.portion(&self.queue.limits);
+        let taken = lane.waiting.take(now, portion);
+        if !taken.is_empty() {
+            endpoint.health.started(now);
+        }
+        let left = lane.waiting.held(Short::Messages);
+        drop(lanes);
+        self.queue.note_left(left);
+        taken
+    }
+
+    /// What came of a POST: how the endpoint bore it, how it answers, and what is to be sent again, when.
+    pub(super) fn finish(&self, ended: Ended, form: AnswerForm, again: Vec<Lent>, now: Instant) {
+        let mut lanes = self.queue.lock();
+        let Lanes {
+            by_destination,
+            endpoints,
+            ..
+        } = &mut *lanes;
+        let Some(lane) = by_destination.get_mut(&self.destination) else {
+            return;
+        };
+        lane.batch.note(form);
+        for Lent { ticket, due } in again {
+            lane.waiting.put_back(ticket, due);
+        }
+        if let Some(endpoint) = endpoints.get_mut(&lane.origin) {
+            endpoint.health.ended(ended, now);
+        }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        let now = clock::instant();
         let mut lanes = self.queue.lock();
-        let Some(lane) = lanes.by_destination.get_mut(&self.destination) else {
-            return;
-        };
-        lane.senders -= 1;
-        if !lane.waiting.is_empty() {
-            // It came after this sender's last look, or this sender failed.
+        lanes.remove_sender(&self.destination, now);
+        if lanes.by_destination.contains_key(&self.destination) {
+            // Something came after this sender's last look, waits for its time, or this sender failed.
+            drop(lanes);
             self.queue.work.notify_one();
-        } else if lane.senders == 0 {
-            lanes.by_destination.remove(&self.destination);
         }
     }
 }

@@ -268,6 +268,11 @@ impl Spool {
         self.shared.lock().state.put_back(id)
     }
 
+    /// After which what waits is given up.
+    pub(crate) fn max_age(&self) -> Duration {
+        self.shared.options.max_age
+    }
+
     /// What waits for a destination on the disk alone.
     pub(crate) fn waiting(&self, key: DestinationKey) -> Tally {
         self.shared.lock().state.waiting(key)

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::account::{Account, Ticket};
 use super::probe::{ProbeError, probe};
-use super::queue::Queue;
+use super::queue::{Claim, Queue};
+use super::retry::RetryLimits;
 use super::{ShipHandle, ShipLimits, Shipper, new};
-use crate::clock::WallClock;
+use crate::clock::{self, WallClock};
 use crate::message::redact::{DECODED_BYTES, Redaction};
 use crate::message::tests::{config, exchange, nowhere};
 use crate::message::{BuildInput, Message, Profile, build};
@@ -42,6 +43,17 @@ fn message(destination: &Destination, bytes: usize) -> Message {
         decoded_bytes: DECODED_BYTES,
         wall: WallClock { boot_unix_ns: 0 },
     })
+}
+
+/// Limits under which nothing is sent twice.
+fn once() -> ShipLimits {
+    ShipLimits {
+        retry: RetryLimits {
+            max_age: Duration::ZERO,
+            ..RetryLimits::default()
+        },
+        ..ShipLimits::default()
+    }
 }
 
 /// A shipper at work.
@@ -117,10 +129,15 @@ fn dropped(reason: &'static str, count: u64) -> (u64, Vec<(&'static str, u64)>) 
     (0, vec![(reason, count)])
 }
 
+/// The next message of a claim.
+fn taken(claim: &Claim) -> Option<Ticket> {
+    claim.next(clock::instant()).pop()
+}
+
 #[tokio::test]
 async fn a_message_arrives_as_one_post() {
     let endpoint = Endpoint::start(OK).await;
-    let run = Run::start(ShipLimits::default());
+    let run = Run::start(once());
     let sent = message(&destination(&endpoint.url()), 10);
     run.offer(sent.clone());
     assert_eq!(fates(&run.settle().await), (1, vec![]));
@@ -153,7 +170,7 @@ async fn many_messages_arrive_once_each() {
     let endpoint = Endpoint::start(OK).await;
     let limits = ShipLimits {
         in_flight: 4,
-        ..ShipLimits::default()
+        ..once()
     };
     let run = Run::start(limits);
     let destination = destination(&endpoint.url());
@@ -175,7 +192,7 @@ async fn many_messages_arrive_once_each() {
 
 async fn check(behaviour: Behaviour, timeout_ms: u64, expected: (u64, Vec<(&'static str, u64)>)) {
     let endpoint = Endpoint::start(behaviour).await;
-    let run = Run::start(ShipLimits::default());
+    let run = Run::start(once());
     let mut destination = destination(&endpoint.url());
     destination.timeout_ms = timeout_ms;
     for _ in 0..3 {
@@ -266,7 +283,7 @@ async fn nobody_listening_is_unreachable() {
         std::net::TcpStream::connect(address).is_err()
     })
     .await;
-    let run = Run::start(ShipLimits::default());
+    let run = Run::start(once());
     run.offer(message(&destination(&url), 10));
     assert_eq!(fates(&run.settle().await), dropped("unreachable", 1));
     let errors = run.handle.stats().last_errors;
@@ -278,7 +295,7 @@ async fn nobody_listening_is_unreachable() {
 #[tokio::test]
 async fn a_token_that_no_header_can_carry_is_counted() {
     let endpoint = Endpoint::start(OK).await;
-    let run = Run::start(ShipLimits::default());
+    let run = Run::start(once());
     let mut destination = destination(&endpoint.url());
     destination.access_token = crate::telemetry::secret::Secret::new("a\nb");
     run.offer(message(&destination, 10));
@@ -295,7 +312,7 @@ async fn no_more_than_the_bound_is_read_of_an_answer() {
     .await;
     let run = Run::start(ShipLimits {
         answer_bytes: 8,
-        ..ShipLimits::default()
+        ..once()
     });
     run.offer(message(&destination(&endpoint.url()), 10));
     assert_eq!(fates(&run.settle().await), (1, vec![]));
@@ -305,7 +322,7 @@ async fn no_more_than_the_bound_is_read_of_an_answer() {
 #[tokio::test]
 async fn certificates_are_verified_unless_the_configuration_says_not_to() {
     let endpoint = Endpoint::start_tls(OK).await;
-    let run = Run::start(ShipLimits::default());
+    let run = Run::start(once());
     let mut destination = destination(&endpoint.url());
     run.offer(message(&destination, 10));
     assert_eq!(fates(&run.settle().await), dropped("unreachable", 1));
@@ -320,7 +337,7 @@ async fn certificates_are_verified_unless_the_configuration_says_not_to() {
 async fn the_queue_is_bounded_by_count() {
     let (handle, ledger, shipper) = idle(ShipLimits {
         queue_messages: 3,
-        ..ShipLimits::default()
+        ..once()
     });
     let destination = destination("http://127.0.0.1:9/");
     for _ in 0..5 {
@@ -346,7 +363,7 @@ async fn the_queue_is_bounded_by_bytes() {
     let one = message(&destination, 1000).json().len();
     let (handle, ledger, shipper) = idle(ShipLimits {
         queue_bytes: 2 * one + one / 2,
-        ..ShipLimits::default()
+        ..once()
     });
     for bytes in [1000, 1000, 1000, 100_000] {
         ledger.saw();
@@ -365,7 +382,7 @@ async fn the_queue_is_bounded_by_bytes() {
 async fn a_full_queue_is_shared_between_destinations() {
     let (handle, ledger, _shipper) = idle(ShipLimits {
         queue_messages: 10,
-        ..ShipLimits::default()
+        ..once()
     });
     let slow = destination("http://127.0.0.1:9/slow");
     let other = destination("http://127.0.0.1:9/other");
@@ -383,9 +400,9 @@ async fn a_full_queue_is_shared_between_destinations() {
     assert_eq!(snapshot.queued, 10);
     assert_eq!(fates(&snapshot), dropped("queue_full_count", 30));
     assert!(snapshot.is_balanced());
-    let mut held = handle.queue.claims();
+    let mut held = handle.queue.claims(clock::instant());
     held.retain(|claim| **claim.destination() == other);
-    let taken = std::iter::from_fn(|| held[0].next()).count();
+    let taken = std::iter::from_fn(|| taken(&held[0])).count();
     assert_eq!(taken, 5);
 }
 
@@ -396,7 +413,7 @@ async fn a_destination_that_never_answers_does_not_hold_up_another() {
     let run = Run::start(ShipLimits {
         in_flight: 2,
         drain_timeout: Duration::from_millis(10),
-        ..ShipLimits::default()
+        ..once()
     });
     for _ in 0..20 {
         run.offer(message(&destination(&silent.url()), 10));
@@ -422,7 +439,7 @@ async fn stopping_sends_what_is_held() {
     let endpoint = Endpoint::start(OK).await;
     let run = Run::start(ShipLimits {
         in_flight: 1,
-        ..ShipLimits::default()
+        ..once()
     });
     let destination = destination(&endpoint.url());
     for _ in 0..50 {
@@ -443,7 +460,7 @@ async fn a_shipper_that_is_aborted_loses_nothing_silently() {
     let endpoint = Endpoint::start(Behaviour::Silent).await;
     let run = Run::start(ShipLimits {
         in_flight: 2,
-        ..ShipLimits::default()
+        ..once()
     });
     let destination = destination(&endpoint.url());
     for _ in 0..5 {
@@ -464,7 +481,7 @@ async fn a_sender_that_panics_is_accounted_for_and_replaced() {
     let account = Arc::new(Account::new(Arc::clone(&ledger)));
     let limits = ShipLimits {
         in_flight: 1,
-        ..ShipLimits::default()
+        ..once()
     };
     let queue = Arc::new(Queue::new(limits, account));
     for _ in 0..2 {
@@ -472,19 +489,22 @@ async fn a_sender_that_panics_is_accounted_for_and_replaced() {
         queue.offer(message(&destination("http://127.0.0.1:9/"), 10));
     }
     queue.work().await;
-    let mut claims = queue.claims();
+    let mut claims = queue.claims(clock::instant());
     assert_eq!(claims.len(), 1);
-    assert!(queue.claims().is_empty(), "the lane has its one sender");
+    assert!(
+        queue.claims(clock::instant()).is_empty(),
+        "the lane has its one sender"
+    );
     let claim = claims.remove(0);
     let sender = tokio::spawn(async move {
-        let _ticket = claim.next();
+        let _ticket = taken(&claim);
         panic!("as a defect would");
     });
     assert!(sender.await.unwrap_err().is_panic());
     assert_eq!(fates(&ledger.snapshot()), dropped("shutdown", 1));
     tokio::time::timeout(BUDGET, queue.work()).await.unwrap();
-    let claim = queue.claims().remove(0);
-    let ticket = claim.next().unwrap();
+    let claim = queue.claims(clock::instant()).remove(0);
+    let ticket = taken(&claim).unwrap();
     ticket.ship();
     drop(claim);
     let snapshot = ledger.snapshot();
@@ -500,6 +520,7 @@ async fn a_ticket_without_a_fate_is_counted() {
     let ticket = Ticket::new(
         message(&destination("http://127.0.0.1:9/"), 10),
         Arc::clone(&account),
+        clock::instant(),
     );
     assert!(ledger.snapshot().is_balanced() && account.holds_any());
     drop(ticket);
@@ -510,7 +531,7 @@ async fn a_ticket_without_a_fate_is_counted() {
 #[tokio::test]
 async fn connections_are_kept_for_keepalive_and_no_longer() {
     let endpoint = Endpoint::start(OK).await;
-    let run = Run::start(ShipLimits::default());
+    let run = Run::start(once());
     let mut destination = destination(&endpoint.url());
     destination.keepalive_ms = 60_000;
     for sent in 1..=5 {
@@ -552,7 +573,7 @@ async fn the_ledger_balances_whatever_mixture_it_meets() {
         queue_bytes: 100_000,
         in_flight: 3,
         drain_timeout: Duration::from_millis(100),
-        ..ShipLimits::default()
+        ..once()
     });
     let destinations: Vec<Destination> = endpoints
         .iter()

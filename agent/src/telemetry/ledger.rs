@@ -153,6 +153,22 @@ impl ExchangeLedger {
         self.queued.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// So many of an earlier run are queued again.
+    pub fn recover(&self, count: u64) {
+        self.seen.fetch_add(count, Ordering::Relaxed);
+        self.queued.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// So many of an earlier run, seen and queued by [`Self::recover`], or of this one are lost.
+    pub fn drop_queued_many(&self, reason: DropReason, count: u64) {
+        if let Some(index) = DropReason::ALL.iter().position(|r| *r == reason)
+            && let Some(slot) = self.dropped.get(index)
+        {
+            slot.fetch_add(count, Ordering::Relaxed);
+            self.queued.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
     /// The counts now.
     #[must_use]
     pub fn snapshot(&self) -> LedgerSnapshot {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::ship::spool::SpoolStats;
 use crate::telemetry::ledger::LedgerSnapshot;
 
 /// Counts by name.
@@ -203,4 +204,6 @@ pub struct Delivery {
     pub queued_bytes: u64,
     /// The newest failure.
     pub last_error: Option<String>,
+    /// The spool, if there is to be one.
+    pub spool: Option<SpoolStats>,
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::ship::spool::error::DiskFault;
+use crate::ship::spool::error::{DiskFault, SpoolError};
 use crate::ship::spool::segment::Tally;
 use crate::ship::spool::state::State;
 use crate::telemetry::ledger::DropReason;
@@ -63,6 +63,14 @@ pub struct FaultStats {
     pub is_current: bool,
 }
 
+/// What was to be done, and the system's own words.
+pub(super) fn detail(error: &SpoolError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
 /// Counts since the start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counters {
@@ -98,6 +106,19 @@ impl Counters {
 }
 
 impl SpoolStats {
+    /// Of one that could not be opened.
+    pub(crate) fn unopened(error: &SpoolError, at_unix_ms: u64) -> Self {
+        Self {
+            fault: Some(FaultStats {
+                reason: error.fault().unwrap_or(DiskFault::Other),
+                detail: detail(error),
+                at_unix_ms,
+                is_current: true,
+            }),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn of(state: &State, now: Instant) -> Self {
         let mut stats = Self {
             unwritten: state.unwritten,

@@ -18,6 +18,7 @@ use crate::ship::spool::format::{
 };
 use crate::ship::spool::identity;
 use crate::ship::spool::segment::MOST_SPAN;
+use crate::ship::spool::stats::detail;
 use crate::ship::spool::state::{DestinationKey, Entry, Fault, MOST_UNWRITTEN_BYTES, State, Work};
 use crate::ship::spool::{Call, Shared};
 
@@ -122,8 +123,11 @@ impl<'a> Writer<'a> {
             self.write_lists(&work);
         }
         let inner = self.shared.lock();
+        let has_waiting = inner.state.lines.iter().any(|line| !line.waiting().is_nothing());
         self.shared.settle(inner);
-        self.shared.observer.readable();
+        if has_waiting {
+            self.shared.observer.readable();
+        }
     }
 
     fn write_entries(&mut self, work: &Work) {
@@ -375,10 +379,7 @@ impl Shared {
     fn note_fault(&self, state: &mut State, error: &SpoolError) {
         let now = Moment::now();
         let is_new = state.fault.as_ref().is_none_or(|fault| fault.until.is_none());
-        let mut text = error.to_string();
-        if let Some(source) = std::error::Error::source(error) {
-            text = format!("{text}: {source}");
-        }
+        let text = detail(error);
         if is_new {
             tracing::error!(error = %text, "The spool cannot be written; messages are kept in memory alone.");
         }

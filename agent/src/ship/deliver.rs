@@ -1,0 +1,48 @@
+//! What one sender does: POST after POST for one destination, until there is nothing to send now.
+//!
+//! Each message's fate is decided here, in one place: it arrived, it is sent again later, or it is given up for a reason.
+
+use crate::clock;
+use crate::ship::attempt::{self, Failure};
+use crate::ship::clients::{ClientError, PooledClient};
+use crate::ship::lane::Lent;
+use crate::ship::queue::Claim;
+use crate::ship::retry;
+
+/// Sends a destination's messages as long as there are any to send now.
+pub(super) async fn deliver(claim: Claim, client: Result<PooledClient, ClientError>) {
+    let account = claim.account();
+    let limits = claim.limits();
+    let endpoint = client.and_then(|client| attempt::Endpoint::new(client, claim.destination()));
+    loop {
+        let mut tickets = claim.next(clock::instant());
+        if tickets.is_empty() {
+            return;
+        }
+        for ticket in &mut tickets {
+            ticket.begin_attempt();
+        }
+        let attempt = account.start_attempt();
+        let posted = match &endpoint {
+            Ok(endpoint) => attempt::post(endpoint, &tickets, limits.answer_bytes).await,
+            Err(error) => attempt::Posted::all(&tickets, &Failure::unsendable(error)),
+        };
+        attempt.end();
+        let now = clock::instant();
+        let mut again = Vec::new();
+        for (mut ticket, fate) in tickets.into_iter().zip(posted.fates) {
+            match fate {
+                Ok(()) => ticket.ship(),
+                Err(failure) => match retry::next_attempt(&failure, &ticket, &claim.retry(&ticket), now) {
+                    Some(due) => {
+                        account.note_repeat(&failure);
+                        ticket.end_attempt();
+                        again.push(Lent { ticket, due });
+                    }
+                    None => ticket.give_up(&failure),
+                },
+            }
+        }
+        claim.finish(posted.ended, posted.form, again, now);
+    }
+}
