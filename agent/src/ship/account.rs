@@ -13,7 +13,7 @@ use crate::clock;
 use crate::message::Message;
 use crate::ship::attempt::Failure;
 use crate::ship::faults::{Faults, LastError};
-use crate::ship::spool::{Spool, SpoolId, SpoolStats};
+use crate::ship::spool::{Appended, Flags, Memory, Spool, SpoolId, SpoolStats};
 use crate::telemetry::ledger::{DropReason, ExchangeLedger};
 
 /// Shipping at one moment.
@@ -195,7 +195,7 @@ impl Drop for Attempt<'_> {
 }
 
 /// A message that counts as queued until its fate is known. One that is dropped without a fate (the task that held it
-/// panicked or was aborted, the queue was cleared) stays queued if the spool has it, and else counts as [`DropReason::Shutdown`].
+/// panicked or was aborted, the queue was cleared) stays queued if the spool has it or takes it, and else counts as [`DropReason::Shutdown`].
 #[derive(Debug)]
 pub(super) struct Ticket {
     message: Message,
@@ -305,6 +305,17 @@ impl Ticket {
             .is_some_and(|(id, spool)| spool.put_back(id))
     }
 
+    /// Whether the spool takes it now: it did not before, or has given its place to others.
+    fn is_kept(&self) -> bool {
+        let Some(spool) = self.account.spool() else {
+            return false;
+        };
+        let (message, flags) = (&self.message, Flags::of(&self.message));
+        spool
+            .key(message.destination())
+            .is_some_and(|key| spool.append(key, message.json(), flags, Memory::Full) == Appended::Waiting)
+    }
+
     fn acknowledge(&self) {
         if let Some((id, spool)) = self.stored.zip(self.account.spool()) {
             spool.acknowledge(id);
@@ -324,7 +335,7 @@ impl Drop for Ticket {
                 self.account.ledger.drop_queued(reason);
             }
             Fate::PutBack => {}
-            Fate::Unknown if self.may_come_again() && self.is_put_back() => {}
+            Fate::Unknown if self.may_come_again() && (self.is_put_back() || self.is_kept()) => {}
             Fate::Unknown => {
                 self.acknowledge();
                 self.account.ledger.drop_queued(DropReason::Shutdown);

@@ -368,6 +368,7 @@ impl Spool {
         let is_last = is_last || inner.call.is_some_and(|call| call.is_last);
         inner.call = Some(Call { number, is_last });
         inner.is_over |= is_last;
+        inner.state.is_closed |= is_last;
         self.shared.work.notify_one();
         self.shared.unsynced.notify_one();
         while inner.answered < number {

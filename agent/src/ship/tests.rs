@@ -1,6 +1,7 @@
 //! Shipping to endpoints that misbehave: whatever happens, the ledger balances.
 
 mod endpoint;
+mod stored;
 
 use std::sync::Arc;
 use std::time::Duration;

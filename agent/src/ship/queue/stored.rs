@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::{Claim, Lane, Lanes, Queue, Short};
 use crate::clock;
-use crate::message::{Message, Outcome, Profile};
+use crate::message::Message;
 use crate::plugin::Destination;
 use crate::ship::account::Ticket;
 use crate::ship::retry::RetryLimits;
@@ -172,7 +172,7 @@ impl Queue {
             Some(Ok(())) => Memory::Room,
             Some(Err(_)) | None => Memory::Full,
         };
-        match spool.append(key, message.json(), flags(message), memory) {
+        match spool.append(key, message.json(), Flags::of(message), memory) {
             Appended::Held(id) => Ok(Placed::InMemory(Some(id))),
             Appended::Waiting => Ok(Placed::OnDisk),
             Appended::Refused => in_memory(room.unwrap_or_else(|| self.make_room(lanes, message))),
@@ -242,17 +242,7 @@ impl Queue {
         let mut lanes = self.lock();
         for message in messages {
             let SpooledMessage { id, json, flags, age } = message;
-            let outcome = if flags.has(Flags::ERROR) {
-                Outcome::Error
-            } else {
-                Outcome::Success
-            };
-            let profile = if flags.has(Flags::RECOGNISABLE) {
-                Profile::Extended
-            } else {
-                Profile::Plugin
-            };
-            let message = Message::from_spool(Arc::clone(destination), json, outcome, profile);
+            let message = Message::from_spool(Arc::clone(destination), json, flags.outcome(), flags.profile());
             let room = if lanes.is_open {
                 self.make_room(&mut lanes, &message)
             } else {
@@ -265,18 +255,6 @@ impl Queue {
                 Err(reason) => ticket.evict(reason),
             }
         }
-    }
-}
-
-fn flags(message: &Message) -> Flags {
-    let flags = match message.outcome() {
-        Outcome::Success => Flags::default(),
-        Outcome::Error => Flags::ERROR,
-    };
-    if message.is_recognisable() {
-        flags.with(Flags::RECOGNISABLE)
-    } else {
-        flags
     }
 }
 

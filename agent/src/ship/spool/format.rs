@@ -18,6 +18,8 @@ use std::io::{self, Read};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::message::{Message, Outcome, Profile};
+
 pub(super) mod acks;
 
 const MAGIC: [u8; 8] = *b"ktspool\n";
@@ -74,8 +76,39 @@ impl Flags {
     /// It carries `unique_identifier`.
     pub(crate) const RECOGNISABLE: Self = Self(1 << 1);
 
+    /// What there is to be said of a message.
+    pub(crate) const fn of(message: &Message) -> Self {
+        let flags = match message.outcome() {
+            Outcome::Success => Self(0),
+            Outcome::Error => Self::ERROR,
+        };
+        if message.is_recognisable() {
+            flags.with(Self::RECOGNISABLE)
+        } else {
+            flags
+        }
+    }
+
+    /// How its exchange went.
+    pub(crate) const fn outcome(self) -> Outcome {
+        if self.has(Self::ERROR) {
+            Outcome::Error
+        } else {
+            Outcome::Success
+        }
+    }
+
+    /// What it says.
+    pub(crate) const fn profile(self) -> Profile {
+        if self.has(Self::RECOGNISABLE) {
+            Profile::Extended
+        } else {
+            Profile::Plugin
+        }
+    }
+
     /// Both.
-    pub(crate) const fn with(self, other: Self) -> Self {
+    const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 

@@ -215,6 +215,14 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoints_text_is_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(super::noted_endpoint(directory.path()), "");
+        fs::write(directory.path().join("endpoint"), "h\n".repeat(4000)).unwrap();
+        assert_eq!(super::noted_endpoint(directory.path()), "h".repeat(256));
+    }
+
+    #[test]
     fn only_its_own_names_are_read() {
         let name = "00ff10203040506070809000aabbccdd";
         assert_eq!(Identity::of_name(name).unwrap().to_string(), name);

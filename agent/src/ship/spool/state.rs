@@ -176,6 +176,8 @@ pub(super) struct State {
     condemned: Vec<Condemned>,
     losses: Vec<Loss>,
     has_unlisted: bool,
+    /// Nothing is taken any more.
+    pub(super) is_closed: bool,
 }
 
 impl State {
@@ -193,6 +195,7 @@ impl State {
             condemned: Vec::new(),
             losses: Vec::new(),
             has_unlisted: false,
+            is_closed: false,
         }
     }
 
@@ -276,8 +279,8 @@ impl State {
         let Some(line) = self.lines.get_mut(usize::try_from(key.0).unwrap_or(usize::MAX)) else {
             return Appended::Refused;
         };
-        if json.is_empty() {
-            return Appended::Refused; // no message is; here it stands for one that is done with
+        if json.is_empty() || self.is_closed {
+            return Appended::Refused; // no message is empty; here that stands for one that is done with
         }
         let refusal = if bytes > most {
             Some(&mut self.counters.too_large)

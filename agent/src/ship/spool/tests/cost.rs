@@ -1,4 +1,4 @@
-//! What an append costs, within wide bounds. Figures are in docs/delivery.md; `examples/spool_rate.rs` measures them.
+//! What an append costs, within wide bounds. Figures are in docs/delivery.md; `examples/ship_rate.rs` measures them.
 
 use bytes::Bytes;
 
