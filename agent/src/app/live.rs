@@ -15,8 +15,8 @@ use crate::gateway::snapshot::Snapshot;
 use crate::gateway::source::GatewayState;
 use crate::pipeline::{Bound, History};
 use crate::plugin::stored::StoredPlugin;
-use crate::ship::ShipHandle;
 use crate::plugin::{Inactive, InactiveReason, PluginSet, UnboundConfig, from_gateway};
+use crate::ship::ShipHandle;
 
 /// What to do with configurations that stand in the gateway's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,10 +26,7 @@ pub(super) async fn open(ship: &ShipHandle, options: SpoolOptions) -> Result<(),
     Ok(())
 }
 
-async fn attempt(
-    ship: &ShipHandle,
-    options: SpoolOptions,
-) -> Result<Result<Recovery, SpoolError>, AppError> {
+async fn attempt(ship: &ShipHandle, options: SpoolOptions) -> Result<Result<Recovery, SpoolError>, AppError> {
     let ship = ship.clone();
     tokio::task::spawn_blocking(move || ship.open_spool(options))
         .await

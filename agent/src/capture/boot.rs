@@ -7,7 +7,9 @@ use std::fs;
 #[must_use]
 pub fn id() -> Option<[u8; 16]> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    uuid::Uuid::try_parse(text.trim()).ok().map(uuid::Uuid::into_bytes)
+    uuid::Uuid::try_parse(text.trim())
+        .ok()
+        .map(uuid::Uuid::into_bytes)
 }
 
 #[cfg(test)]

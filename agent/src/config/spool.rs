@@ -43,12 +43,20 @@ impl Default for SpoolConfig {
 /// What the types cannot say.
 pub(super) fn check(spool: &SpoolConfig) -> Vec<ConfigError> {
     let mut errors = Vec::new();
-    let mut mistake = |key: &str, what: String| errors.push(ConfigError::new(format!("ship.spool.{key}"), what));
+    let mut mistake =
+        |key: &str, what: String| errors.push(ConfigError::new(format!("ship.spool.{key}"), what));
     if spool.path.as_ref().is_some_and(|path| !path.is_absolute()) {
-        mistake("path", "must be absolute, such as /var/lib/kongtap/spool".to_owned());
+        mistake(
+            "path",
+            "must be absolute, such as /var/lib/kongtap/spool".to_owned(),
+        );
     }
     if !SEGMENT_BYTES.contains(&spool.segment_bytes) {
-        let what = format!("must be between {} and {}", SEGMENT_BYTES.start(), SEGMENT_BYTES.end());
+        let what = format!(
+            "must be between {} and {}",
+            SEGMENT_BYTES.start(),
+            SEGMENT_BYTES.end()
+        );
         mistake("segment_bytes", what);
     } else if spool.bytes < spool.segment_bytes.saturating_mul(LEAST_SEGMENTS) {
         let what = format!("must be at least {LEAST_SEGMENTS} times segment_bytes");
@@ -82,6 +90,9 @@ mod tests {
         check("segment_bytes = 2000000000", &["ship.spool.segment_bytes"]);
         check("bytes = 67108863", &["ship.spool.bytes"]);
         check("bytes = 67108864", &[]);
-        check("max_age_seconds = 0\nsync_ms = 0", &["ship.spool.max_age_seconds"]);
+        check(
+            "max_age_seconds = 0\nsync_ms = 0",
+            &["ship.spool.max_age_seconds"],
+        );
     }
 }

@@ -91,7 +91,11 @@ impl Account {
     fn spool_stats(&self) -> Option<SpoolStats> {
         match self.spool() {
             Some(spool) => Some(spool.stats()),
-            None => self.unopened.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            None => self
+                .unopened
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
         }
     }
 

@@ -148,8 +148,15 @@ struct Inner {
 #[derive(Clone, Copy, Debug)]
 struct Call {
     number: u64,
-    /// Nothing comes after it.
-    is_last: bool,
+    after: After,
+}
+
+/// What comes after a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    #[cfg(test)]
+    More,
+    End,
 }
 
 impl Shared {
@@ -238,8 +245,9 @@ impl Spool {
 
     /// What a destination is known by here; `None` when there are too many.
     pub(crate) fn key(&self, destination: &Arc<Destination>) -> Option<DestinationKey> {
-        if let Some(key) = self.shared.lock().state.known(destination) {
-            return Some(key);
+        let known = self.shared.lock().state.known(destination);
+        if known.is_some() {
+            return known;
         }
         let identity = self.shared.key.identity(destination);
         self.shared.lock().state.learn(destination, identity)
@@ -276,15 +284,6 @@ impl Spool {
     /// What waits for a destination on the disk alone.
     pub(crate) fn waiting(&self, key: DestinationKey) -> Tally {
         self.shared.lock().state.waiting(key)
-    }
-
-    /// What all destinations have waiting on the disk alone.
-    pub(crate) fn waiting_for_all(&self) -> Tally {
-        let inner = self.shared.lock();
-        inner.state.lines.iter().fold(Tally::default(), |mut all, line| {
-            all.add(line.waiting());
-            all
-        })
     }
 
     /// The oldest of what waits for a destination; from now on they are held. At least one message, however large, and then no more
@@ -325,8 +324,9 @@ impl Spool {
     }
 
     /// Waits until all that was taken is written and synchronised, or refused. Blocks.
+    #[cfg(test)]
     pub(crate) fn flush(&self) {
-        self.call(false);
+        self.call(After::More);
     }
 
     /// Flushes, and takes nothing from now on. What is wanted stays for the next start. Blocks.
@@ -335,7 +335,7 @@ impl Spool {
         if threads.is_empty() {
             return;
         }
-        self.call(true);
+        self.call(After::End);
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("A thread of the spool failed.");
@@ -361,14 +361,16 @@ impl Spool {
         SpoolStats::of(&self.shared.lock().state, clock::instant())
     }
 
-    fn call(&self, is_last: bool) {
+    fn call(&self, after: After) {
         let mut inner = self.shared.lock();
         inner.calls += 1;
         let number = inner.calls;
-        let is_last = is_last || inner.call.is_some_and(|call| call.is_last);
-        inner.call = Some(Call { number, is_last });
-        inner.is_over |= is_last;
-        inner.state.is_closed |= is_last;
+        if after == After::End {
+            inner.is_over = true;
+            inner.state.is_closed = true;
+        }
+        // Of several callers the last one counts: it is answered for all.
+        inner.call = Some(Call { number, after });
         self.shared.work.notify_one();
         self.shared.unsynced.notify_one();
         while inner.answered < number {

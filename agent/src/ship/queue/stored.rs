@@ -16,8 +16,8 @@ use crate::plugin::Destination;
 use crate::ship::account::Ticket;
 use crate::ship::retry::RetryLimits;
 use crate::ship::spool::{
-    Appended, DestinationKey, Flags, Loss, Memory, Observer, Recovery, Spool, SpoolError, SpoolId, SpoolOptions,
-    SpoolStats, SpooledMessage,
+    Appended, DestinationKey, Flags, Loss, Memory, Observer, Recovery, Spool, SpoolError, SpoolId,
+    SpoolOptions, SpoolStats, SpooledMessage,
 };
 use crate::telemetry::ledger::DropReason;
 
@@ -118,7 +118,10 @@ impl Known {
 }
 
 impl Queue {
-    pub(in crate::ship) fn open_spool(self: &Arc<Self>, options: SpoolOptions) -> Result<Recovery, SpoolError> {
+    pub(in crate::ship) fn open_spool(
+        self: &Arc<Self>,
+        options: SpoolOptions,
+    ) -> Result<Recovery, SpoolError> {
         let watch = Arc::new(Watch(Arc::downgrade(self)));
         let (spool, recovery) = Spool::open(options, watch).inspect_err(|error| {
             let stats = SpoolStats::unopened(error, clock::unix_ns() / 1_000_000);
@@ -242,7 +245,8 @@ impl Queue {
         let mut lanes = self.lock();
         for message in messages {
             let SpooledMessage { id, json, flags, age } = message;
-            let message = Message::from_spool(Arc::clone(destination), json, flags.outcome(), flags.profile());
+            let message =
+                Message::from_spool(Arc::clone(destination), json, flags.outcome(), flags.profile());
             let room = if lanes.is_open {
                 self.make_room(&mut lanes, &message)
             } else {

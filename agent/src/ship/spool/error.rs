@@ -73,19 +73,13 @@ impl DiskFault {
     }
 
     fn of(error: &io::Error) -> Self {
-        if error.raw_os_error() == Some(libc::EIO) {
-            return Self::Broken;
-        }
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                Self::Full
-            }
-            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
-            io::ErrorKind::PermissionDenied => Self::Denied,
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::StaleNetworkFileHandle => {
-                Self::Gone
-            }
-            _ => Self::Other,
+        match error.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => Self::Full,
+            Some(libc::EROFS) => Self::ReadOnly,
+            Some(libc::EACCES | libc::EPERM) => Self::Denied,
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ESTALE) => Self::Gone,
+            Some(libc::EIO) => Self::Broken,
+            Some(_) | None => Self::Other,
         }
     }
 }

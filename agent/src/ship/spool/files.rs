@@ -84,7 +84,7 @@ impl Growing {
 
     /// An error that says that it is not.
     pub(super) fn gone(&self) -> SpoolError {
-        SpoolError::disk("write", &self.path)(io::ErrorKind::NotFound.into())
+        SpoolError::disk("write", &self.path)(io::Error::from_raw_os_error(libc::ENOENT))
     }
 }
 
@@ -179,11 +179,10 @@ pub(super) fn find(
 
 /// Whether trying again would not help. (Too many open files, for one, pass.)
 fn is_for_good(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EIO)
-        || matches!(
-            error.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory
-        )
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EIO | libc::ENOENT | libc::ENOTDIR | libc::EISDIR)
+    )
 }
 
 fn scan(
@@ -196,7 +195,8 @@ fn scan(
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(segment.offset))?;
     // What is written meanwhile is left for the next time.
-    let input = BufReader::with_capacity(READ_BYTES, file).take(segment.file_bytes.saturating_sub(segment.offset));
+    let input =
+        BufReader::with_capacity(READ_BYTES, file).take(segment.file_bytes.saturating_sub(segment.offset));
     let mut reader = SegmentReader::at(input, &segment.header, segment.header.seal(), segment.offset);
     while let Some(item) = reader.next()? {
         match item {

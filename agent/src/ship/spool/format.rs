@@ -265,12 +265,10 @@ pub(super) enum HeaderState {
 }
 
 /// Adds one batch to `into`. Gives how long it is; nothing is added for no records.
-pub(super) fn put_batch<'a>(
-    into: &mut Vec<u8>,
-    seal: Seal,
-    written: Written,
-    records: impl Iterator<Item = NewRecord<'a>> + Clone,
-) -> usize {
+pub(super) fn put_batch<'a, I>(into: &mut Vec<u8>, seal: Seal, written: Written, records: I) -> usize
+where
+    I: Iterator<Item = NewRecord<'a>> + Clone,
+{
     let Some(first) = records.clone().next() else {
         return 0;
     };
@@ -421,7 +419,9 @@ impl<R: Read> SegmentReader<R> {
     fn next_record(&mut self, mut batch: OpenBatch) -> io::Result<Option<Item>> {
         while batch.records_left > 0 {
             let mut bytes = [0; size_of::<RawRecord>()];
-            let wanted = bytes.len().min(usize::try_from(batch.bytes_left).unwrap_or(usize::MAX));
+            let wanted = bytes
+                .len()
+                .min(usize::try_from(batch.bytes_left).unwrap_or(usize::MAX));
             let room = bytes.get_mut(..wanted).unwrap_or_default();
             let got = self.take(room)?;
             if got < wanted {

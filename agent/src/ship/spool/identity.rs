@@ -40,7 +40,8 @@ impl Identity {
     /// A directory's name, if it is one of ours.
     pub(super) fn of_name(name: &str) -> Option<Self> {
         let mut bytes = [0; IDENTITY_BYTES];
-        if name.len() != 2 * IDENTITY_BYTES || !name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        if name.len() != 2 * IDENTITY_BYTES
+            || !name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
         {
             return None;
         }
@@ -190,17 +191,31 @@ mod tests {
         let name = |key: &Key, url: &str, token: &str| key.identity(&destination(url, token)).to_string();
         let first = name(&key, "http://h/a", "token-1");
         assert_eq!(first.len(), 32);
-        assert_eq!(name(&Key::load(here.path()).unwrap(), "http://h/a", "token-1"), first);
-        for (url, token) in [("http://h/b", "token-1"), ("http://h/a", "token-2"), ("http://h/at", "oken-1")] {
+        assert_eq!(
+            name(&Key::load(here.path()).unwrap(), "http://h/a", "token-1"),
+            first
+        );
+        for (url, token) in [
+            ("http://h/b", "token-1"),
+            ("http://h/a", "token-2"),
+            ("http://h/at", "oken-1"),
+        ] {
             assert_ne!(name(&key, url, token), first, "{url} {token}");
         }
-        assert_ne!(name(&Key::load(there.path()).unwrap(), "http://h/a", "token-1"), first);
+        assert_ne!(
+            name(&Key::load(there.path()).unwrap(), "http://h/a", "token-1"),
+            first
+        );
         let metadata = fs::metadata(here.path().join("key")).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
         assert_eq!(format!("{key:?}"), "[redacted]");
         let mut other = destination("http://h/a", "token-1");
         other.timeout_ms += 1;
-        assert_eq!(key.identity(&other).to_string(), first, "how it is posted does not count");
+        assert_eq!(
+            key.identity(&other).to_string(),
+            first,
+            "how it is posted does not count"
+        );
     }
 
     #[test]
@@ -211,7 +226,10 @@ mod tests {
         let other = Key::load(directory.path()).unwrap();
         let destination = destination("http://h/a", "t");
         assert_ne!(key.identity(&destination), other.identity(&destination));
-        assert_eq!(Key::load(directory.path()).unwrap().identity(&destination), other.identity(&destination));
+        assert_eq!(
+            Key::load(directory.path()).unwrap().identity(&destination),
+            other.identity(&destination)
+        );
     }
 
     #[test]
@@ -226,7 +244,13 @@ mod tests {
     fn only_its_own_names_are_read() {
         let name = "00ff10203040506070809000aabbccdd";
         assert_eq!(Identity::of_name(name).unwrap().to_string(), name);
-        for other in ["", "key", "00FF10203040506070809000aabbccdd", "00ff1020304050607080", "+0ff10203040506070809000aabbccdd"] {
+        for other in [
+            "",
+            "key",
+            "00FF10203040506070809000aabbccdd",
+            "00ff1020304050607080",
+            "+0ff10203040506070809000aabbccdd",
+        ] {
             assert_eq!(Identity::of_name(other), None, "{other}");
         }
     }

@@ -20,7 +20,7 @@ use crate::ship::spool::identity::{self, Identity};
 use crate::ship::spool::segment::{Bits, MOST_SPAN, Place, Segment, Stage, Tally};
 
 /// The longest list that is read, bytes: an entry for each number that a segment may span.
-const MOST_LIST_BYTES: u64 = MOST_SPAN * 20;
+pub(super) const MOST_LIST_BYTES: u64 = MOST_SPAN * 20;
 
 /// What is read of a file at once.
 const READ_BYTES: usize = 256 << 10;
@@ -90,14 +90,13 @@ pub(super) fn recover(directory: &Path, present: Present<'_>) -> Result<FoundSpo
         let below = directory.join(&name);
         let mut segments = VecDeque::new();
         let files = names(&below)?;
-        let numbers: BTreeMap<u64, BTreeSet<&str>> =
-            files
-                .iter()
-                .filter_map(|name| files::number_of(name))
-                .fold(BTreeMap::new(), |mut all, (number, kind)| {
-                    all.entry(number).or_default().insert(kind);
-                    all
-                });
+        let numbers: BTreeMap<u64, BTreeSet<&str>> = files
+            .iter()
+            .filter_map(|name| files::number_of(name))
+            .fold(BTreeMap::new(), |mut all, (number, kind)| {
+                all.entry(number).or_default().insert(kind);
+                all
+            });
         for (number, kinds) in numbers {
             found.next_number = found.next_number.max(number.saturating_add(1));
             if !kinds.contains(SEGMENT) {
@@ -126,7 +125,9 @@ pub(super) fn recover(directory: &Path, present: Present<'_>) -> Result<FoundSpo
             all.add(segment.wanted);
             all
         });
-        let newest = segments.iter().map(|segment| segment.newest.at(present.now.instant));
+        let newest = segments
+            .iter()
+            .map(|segment| segment.newest.at(present.now.instant));
         found.recovery.recovered.add(recovered);
         found.recovery.destinations.push(RecoveredDestination {
             endpoint: endpoint.clone(),
@@ -225,7 +226,9 @@ fn segment(
     let entries = missing.count(&list, recovery);
     if !segment.wanted.is_nothing() {
         let mut bytes = Vec::new();
-        entries.iter().for_each(|entry| entry.put(&mut bytes, header.seal()));
+        entries
+            .iter()
+            .for_each(|entry| entry.put(&mut bytes, header.seal()));
         // Also cuts an entry in part off, so that the next one stands where it is looked for.
         match files::write_list(&list_path, list.whole_bytes, &bytes) {
             Ok(length) => segment.list_bytes = length,
@@ -262,7 +265,11 @@ impl Missing {
         let mut entries = Vec::new();
         let mut lost = Tally::default();
         let mut damaged = Tally::default();
-        for short in self.shorts.iter().filter(|short| !list.counted.contains(&short.offset)) {
+        for short in self
+            .shorts
+            .iter()
+            .filter(|short| !list.counted.contains(&short.offset))
+        {
             lost.add(Tally {
                 messages: short.lost_messages,
                 bytes: short.lost_bytes,
@@ -316,9 +323,9 @@ impl List {
                 Entry::Done { first, count } => {
                     let from = first.saturating_sub(header.first_seq);
                     let to = from.saturating_add(count.into()).min(MOST_SPAN);
-                    (from..to).for_each(|index| drop(list.done.set(index)));
+                    (from..to).for_each(|index| list.done.insert(index));
                 }
-                Entry::Counted { offset } => drop(list.counted.insert(offset)),
+                Entry::Counted { offset } => list.counted.extend([offset]),
             }
         }
         Ok(list)

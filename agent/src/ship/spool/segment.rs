@@ -108,10 +108,22 @@ impl Segment {
             file_bytes: 0,
             list_bytes: 0,
             records: 0,
-            wanted: Tally { messages: 0, bytes: 0 },
-            waiting: Tally { messages: 0, bytes: 0 },
-            unsynced: Tally { messages: 0, bytes: 0 },
-            syncing: Tally { messages: 0, bytes: 0 },
+            wanted: Tally {
+                messages: 0,
+                bytes: 0,
+            },
+            waiting: Tally {
+                messages: 0,
+                bytes: 0,
+            },
+            unsynced: Tally {
+                messages: 0,
+                bytes: 0,
+            },
+            syncing: Tally {
+                messages: 0,
+                bytes: 0,
+            },
             newest,
             list_is_behind: false,
             done: Bits(Vec::new()),
@@ -137,9 +149,9 @@ impl Segment {
         self.records += 1;
         let one = Tally::one(bytes);
         self.wanted.add(one);
-        match place {
-            Place::Held => drop(self.index(seq).map(|index| self.held.set(index))),
-            Place::Waiting => self.waiting.add(one),
+        match (place, self.index(seq)) {
+            (Place::Held, Some(index)) => self.held.insert(index),
+            (Place::Held, None) | (Place::Waiting, _) => self.waiting.add(one),
         }
     }
 
@@ -147,7 +159,9 @@ impl Segment {
     pub(super) fn add_done(&mut self, seq: u64) {
         self.last_seq = seq;
         self.records += 1;
-        drop(self.index(seq).map(|index| self.done.set(index)));
+        if let Some(index) = self.index(seq) {
+            self.done.insert(index);
+        }
     }
 
     /// A message is done with. Whether that is news.
@@ -230,8 +244,12 @@ impl Segment {
 pub(super) struct Bits(Vec<u64>);
 
 impl Bits {
+    pub(super) fn insert(&mut self, index: u64) {
+        self.set(index);
+    }
+
     /// Whether it was not there.
-    pub(super) fn set(&mut self, index: u64) -> bool {
+    fn set(&mut self, index: u64) -> bool {
         let Some((word, bit)) = Self::place(index) else {
             return false;
         };
@@ -280,7 +298,9 @@ impl Bits {
 
     fn indices(&self) -> impl Iterator<Item = u64> {
         self.0.iter().enumerate().flat_map(|(at, word)| {
-            (0..64_u64).filter_map(move |bit| (word & (1 << bit) != 0).then(|| to_u64(at) * 64 + bit))
+            (0..64_u64)
+                .filter(move |bit| word & (1 << bit) != 0)
+                .map(move |bit| to_u64(at) * 64 + bit)
         })
     }
 

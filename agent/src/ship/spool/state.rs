@@ -228,7 +228,11 @@ impl State {
     }
 
     /// The key of a destination; `None` when there are too many.
-    pub(super) fn learn(&mut self, destination: &Arc<Destination>, identity: Identity) -> Option<DestinationKey> {
+    pub(super) fn learn(
+        &mut self,
+        destination: &Arc<Destination>,
+        identity: Identity,
+    ) -> Option<DestinationKey> {
         let endpoint = super::identity::endpoint(destination);
         let key = match self.by_identity.get(&identity) {
             Some(key) => *key,
@@ -328,7 +332,10 @@ impl State {
 
     /// A message is done with, whatever became of it.
     pub(super) fn acknowledge(&mut self, id: SpoolId) {
-        let Some(line) = self.lines.get_mut(usize::try_from(id.destination.0).unwrap_or(usize::MAX)) else {
+        let Some(line) = self
+            .lines
+            .get_mut(usize::try_from(id.destination.0).unwrap_or(usize::MAX))
+        else {
             return;
         };
         if let Some(at) = line.unwritten_at(id.seq) {
@@ -351,7 +358,10 @@ impl State {
     }
 
     fn finish(&mut self, id: SpoolId) {
-        let Some(line) = self.lines.get_mut(usize::try_from(id.destination.0).unwrap_or(usize::MAX)) else {
+        let Some(line) = self
+            .lines
+            .get_mut(usize::try_from(id.destination.0).unwrap_or(usize::MAX))
+        else {
             return;
         };
         let Some(at) = line.segment_at(id.seq) else {
@@ -417,7 +427,10 @@ impl State {
                 .into_iter()
                 .filter(|entry| !entry.json.is_empty())
                 .collect();
-            line.writing = entries.first().zip(entries.last()).map(|(first, last)| (first.seq, last.seq));
+            line.writing = entries
+                .first()
+                .zip(entries.last())
+                .map(|(first, last)| (first.seq, last.seq));
             let lists = line.take_lists();
             let Ok(at) = u32::try_from(at) else { break };
             if !entries.is_empty() || !lists.is_empty() {
@@ -473,7 +486,10 @@ impl State {
             .disk_bytes
             .saturating_add(end.saturating_sub(segment.file_bytes));
         segment.file_bytes = end;
-        segment.mark(entries.first().map_or(header.first_seq, |entry| entry.seq), offset);
+        segment.mark(
+            entries.first().map_or(header.first_seq, |entry| entry.seq),
+            offset,
+        );
         for entry in entries {
             segment.add(entry.seq, entry.bytes(), entry.place);
             segment.unsynced.add(Tally::one(entry.bytes()));
@@ -651,7 +667,10 @@ impl State {
 
     /// Files that are to go, and what went with them.
     pub(super) fn take_losses(&mut self) -> (Vec<Condemned>, Vec<Loss>) {
-        (std::mem::take(&mut self.condemned), std::mem::take(&mut self.losses))
+        (
+            std::mem::take(&mut self.condemned),
+            std::mem::take(&mut self.losses),
+        )
     }
 
     /// Whether anything wanted is not certain to be on the disk.
@@ -677,7 +696,7 @@ impl State {
     }
 
     /// What was written of a segment before [`Self::begin_sync`] is on the disk, or not.
-    pub(super) fn synced(&mut self, of: Condemned, is_on_disk: bool) {
+    pub(super) fn synced(&mut self, of: Condemned, outcome: Result<(), ()>) {
         let Some(line) = self
             .by_identity
             .get(&of.identity)
@@ -688,7 +707,7 @@ impl State {
         for segment in &mut line.segments {
             if segment.header.number == of.number {
                 let syncing = std::mem::take(&mut segment.syncing);
-                if !is_on_disk {
+                if outcome.is_err() {
                     segment.unsynced.add(syncing);
                 }
             }

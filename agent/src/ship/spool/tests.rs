@@ -15,8 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    Appended, DestinationKey, Flags, Loss, Memory, Observer, Recovery, Spool, SpoolId, SpoolOptions, SpooledMessage,
-    Tally,
+    Appended, DestinationKey, Flags, Loss, Memory, Observer, Recovery, Spool, SpoolId, SpoolOptions,
+    SpooledMessage, Tally,
 };
 use crate::message::tests::config;
 use crate::plugin::Destination;
@@ -36,7 +36,11 @@ impl Observer for Told {
 
 impl Told {
     fn messages(&self, reason: &str) -> u64 {
-        self.0.lock().unwrap().get(reason).map_or(0, |tally| tally.messages)
+        self.0
+            .lock()
+            .unwrap()
+            .get(reason)
+            .map_or(0, |tally| tally.messages)
     }
 }
 
@@ -79,7 +83,7 @@ impl Scene {
     fn hold(&self, text: &str) -> SpoolId {
         match self.append(text, Memory::Room) {
             Appended::Held(id) => id,
-            other => panic!("{text}: {other:?}"),
+            other @ (Appended::Waiting | Appended::Refused) => panic!("{text}: {other:?}"),
         }
     }
 

@@ -14,13 +14,14 @@ use crate::ship::spool::age::Moment;
 use crate::ship::spool::error::{DiskFault, SpoolError};
 use crate::ship::spool::files::{self, Growing, LIST, SEGMENT};
 use crate::ship::spool::format::{
-    self, HEADER_BYTES, Header, MOST_BATCH_BYTES, MOST_BATCH_RECORDS, NewRecord, Written, record_bytes, to_u64,
+    self, HEADER_BYTES, Header, MOST_BATCH_BYTES, MOST_BATCH_RECORDS, NewRecord, Written, record_bytes,
+    to_u64,
 };
 use crate::ship::spool::identity;
 use crate::ship::spool::segment::MOST_SPAN;
-use crate::ship::spool::stats::detail;
 use crate::ship::spool::state::{DestinationKey, Entry, Fault, MOST_UNWRITTEN_BYTES, State, Work};
-use crate::ship::spool::{Call, Shared};
+use crate::ship::spool::stats::detail;
+use crate::ship::spool::{After, Call, Shared};
 
 /// How long a message waits for others that are written with it. So much is not counted when the agent is killed.
 pub(super) const WRITE_EVERY: Duration = Duration::from_millis(10);
@@ -61,7 +62,7 @@ impl<'a> Writer<'a> {
                 inner.answered = inner.answered.max(call.number);
                 drop(inner);
                 self.shared.answer.notify_all();
-                if call.is_last {
+                if call.after == After::End {
                     return;
                 }
             }
@@ -222,7 +223,9 @@ impl<'a> Writer<'a> {
         let path = files::path(directory, work.identity, number, SEGMENT);
         let mut nonce = [0; 8];
         SystemRandom::new().fill(&mut nonce).map_err(|_unspecified| {
-            SpoolError::disk("draw a number for", &path)(std::io::Error::other("the system gives no randomness"))
+            SpoolError::disk("draw a number for", &path)(std::io::Error::other(
+                "the system gives no randomness",
+            ))
         })?;
         let header = Header {
             number,
@@ -304,9 +307,16 @@ pub(super) fn synchronise(shared: &Shared) {
     let mut inner = shared.lock();
     loop {
         while !inner.state.is_unsynced() && !inner.is_over {
-            inner = shared.unsynced.wait(inner).unwrap_or_else(std::sync::PoisonError::into_inner);
+            inner = shared
+                .unsynced
+                .wait(inner)
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
         }
-        let is_refused = inner.state.fault.as_ref().is_some_and(|fault| fault.until.is_some());
+        let is_refused = inner
+            .state
+            .fault
+            .as_ref()
+            .is_some_and(|fault| fault.until.is_some());
         let pause = if is_refused {
             shared.options.sync.max(RETRY_AFTER)
         } else {
@@ -348,13 +358,13 @@ fn sync(shared: &Shared) {
         let mut inner = shared.lock();
         inner.state.counters.syncs += 1;
         match &outcome {
-            Ok(()) => inner.state.synced(segment, true),
+            Ok(()) => inner.state.synced(segment, Ok(())),
             // Removed meanwhile: nothing in it is wanted any more.
-            Err(error) if error.fault() == Some(DiskFault::Gone) => inner.state.synced(segment, true),
+            Err(error) if error.fault() == Some(DiskFault::Gone) => inner.state.synced(segment, Ok(())),
             Err(error) => {
                 inner.named.remove(&(segment.identity, segment.number));
                 shared.note_fault(&mut inner.state, error);
-                inner.state.synced(segment, false);
+                inner.state.synced(segment, Err(()));
             }
         }
     }
@@ -393,7 +403,12 @@ impl Shared {
 
     fn note_success(&self) {
         let mut inner = self.lock();
-        if inner.state.fault.as_ref().is_some_and(|fault| fault.until.is_some()) {
+        if inner
+            .state
+            .fault
+            .as_ref()
+            .is_some_and(|fault| fault.until.is_some())
+        {
             if let Some(fault) = &mut inner.state.fault {
                 fault.until = None;
             }

@@ -146,7 +146,10 @@ impl State {
                 line.waiting.take(gone);
                 damaged.add(gone);
                 let is_over = segment.wanted.is_nothing() && segment.stage == Stage::Closed;
-                let at = line.segments.iter().position(|segment| segment.header.number == number);
+                let at = line
+                    .segments
+                    .iter()
+                    .position(|segment| segment.header.number == number);
                 if let (true, Some(at)) = (is_over, at) {
                     self.remove(key, at, None);
                 }

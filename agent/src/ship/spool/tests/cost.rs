@@ -14,7 +14,10 @@ fn an_append_never_waits_for_the_disk() {
     let started = clock::instant();
     let mut refused = 0;
     for _ in 0..50_000 {
-        match scene.spool.append(scene.key, &text, Flags::default(), Memory::Full) {
+        match scene
+            .spool
+            .append(scene.key, &text, Flags::default(), Memory::Full)
+        {
             Appended::Waiting => {}
             Appended::Refused => refused += 1,
             held @ Appended::Held(_) => panic!("{held:?}"),

@@ -30,7 +30,12 @@ fn check_refusal(scene: &Scene, expected: DiskFault) {
     scene.store(&"w".repeat(300_000));
     scene.spool.flush();
     let fault = scene.spool.stats().fault.unwrap();
-    assert_eq!((fault.reason, fault.is_current), (expected, true), "{}", fault.detail);
+    assert_eq!(
+        (fault.reason, fault.is_current),
+        (expected, true),
+        "{}",
+        fault.detail
+    );
     assert_eq!(scene.told.messages("spool_failed"), 1, "the one that nobody has");
     assert!(!scene.spool.put_back(held), "it is in memory alone");
     assert_eq!(scene.waiting(), 0);
@@ -102,8 +107,14 @@ fn a_path_that_cannot_be_used_is_said_at_once() {
         assert!(error.to_string().contains(expected), "{error}");
         assert!(matches!(error, SpoolError::Disk { .. }));
     };
-    check(&path.join("below"), "cannot make the directory (ship.spool.path): it is not there");
-    check(Path::new("/proc/spool"), "cannot make the directory (ship.spool.path)");
+    check(
+        &path.join("below"),
+        "cannot make the directory (ship.spool.path): it is not there",
+    );
+    check(
+        Path::new("/proc/spool"),
+        "cannot make the directory (ship.spool.path)",
+    );
 }
 
 /// Runs the test `name` in a child that may mount, with `mount` run before it.
@@ -127,7 +138,11 @@ fn mounted(name: &str, mount: &str) {
     let program = std::env::current_exe().unwrap();
     let output = run(&[&script, program.to_str().unwrap(), name, "--exact", "--nocapture"]).unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn inside() -> Option<std::path::PathBuf> {
@@ -153,7 +168,11 @@ fn on_a_full_disk() {
     drop(scene);
     let scene = Scene::open(options(&path));
     assert_eq!(scene.texts(), ["before", "again"]);
-    assert!(scene.recovery.lost.is_nothing() && scene.recovery.damaged.bytes == 0, "{:?}", scene.recovery);
+    assert!(
+        scene.recovery.lost.is_nothing() && scene.recovery.damaged.bytes == 0,
+        "{:?}",
+        scene.recovery
+    );
 }
 
 #[test]

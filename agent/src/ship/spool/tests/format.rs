@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::{Scene, files, options};
 use crate::ship::spool::format::acks::{self, Entry};
 use crate::ship::spool::format::{
-    Flags, HEADER_BYTES, Header, HeaderState, Item, NewRecord, SegmentReader, Short, Written, put_batch, read_header,
+    Flags, HEADER_BYTES, Header, HeaderState, Item, NewRecord, SegmentReader, Short, Written, put_batch,
+    read_header,
 };
 
 const HEADER: Header = Header {
@@ -86,10 +87,18 @@ fn read(bytes: &[u8]) -> Read {
 
 #[test]
 fn what_was_written_is_read() {
-    let batches = [vec![b"a".to_vec(), b"bb".to_vec()], vec![], vec![vec![0; 100_000]]];
+    let batches = [
+        vec![b"a".to_vec(), b"bb".to_vec()],
+        vec![],
+        vec![vec![0; 100_000]],
+    ];
     let made = made(&batches);
     let read = read(&made.bytes);
-    let expected: Vec<_> = made.records.into_iter().map(|(_, seq, json)| (seq, json)).collect();
+    let expected: Vec<_> = made
+        .records
+        .into_iter()
+        .map(|(_, seq, json)| (seq, json))
+        .collect();
     assert_eq!(read.records, expected);
     assert_eq!((read.shorts.len(), read.tail), (0, None));
 }
@@ -130,7 +139,13 @@ fn one_damaged_message_does_not_cost_the_others() {
     check("the last text", made.bytes.len() - 1, 6, 1, false);
     check("a sequence number", first + 8, 6, 1, false);
     check("a checksum", first + 24, 6, 1, false);
-    check("a length that is too long: the rest of the batch", first + 3, 4, 3, false);
+    check(
+        "a length that is too long: the rest of the batch",
+        first + 3,
+        4,
+        3,
+        false,
+    );
     check("the second one's, likewise", first + 38 + 2, 5, 2, false);
     check("the second batch's beginning", first + 3 * 38, 3, 0, true);
     check("the first batch's", HEADER_BYTES + 5, 0, 0, true);
@@ -219,12 +234,19 @@ fn damaged(damage: impl FnOnce(&mut Vec<u8>)) -> (tempfile::TempDir, Scene) {
     let directory = tempfile::tempdir().unwrap();
     let scene = Scene::open(options(directory.path()));
     for batch in 0..3 {
-        (0..4).for_each(|message| drop(scene.hold(&format!("batch {batch} message {message}"))));
+        for message in 0..4 {
+            scene.hold(&format!("batch {batch} message {message}"));
+        }
         scene.spool.flush();
     }
     drop(scene);
-    let name = files(directory.path()).into_keys().find(|name| name.ends_with(".seg")).unwrap();
-    let line = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    let name = files(directory.path())
+        .into_keys()
+        .find(|name| name.ends_with(".seg"))
+        .unwrap();
+    let line = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let path = line.into_iter().find(|path| path.is_dir()).unwrap().join(name);
     let mut bytes = fs::read(&path).unwrap();
     damage(&mut bytes);
@@ -239,31 +261,88 @@ const BATCH: usize = 44 + 4 * 45;
 #[test]
 fn damage_is_counted_once_and_what_is_whole_is_delivered() {
     type Damage = fn(&mut Vec<u8>);
-    let check = |name: &str, damage: Damage, recovered: u64, lost: u64, damaged_messages: u64, has_bytes: bool| {
-        let (directory, scene) = damaged(damage);
-        let recovery = &scene.recovery;
-        assert_eq!(
-            (recovery.recovered.messages, recovery.lost.messages, recovery.damaged.messages),
-            (recovered, lost, damaged_messages),
-            "{name}: {recovery:?}"
-        );
-        assert_eq!(recovery.damaged.bytes > 0, has_bytes, "{name}: {recovery:?}");
-        assert_eq!(scene.waiting(), recovered, "{name}");
-        assert_eq!(scene.texts().len(), usize::try_from(recovered).unwrap(), "{name}");
-        assert_eq!(scene.told.0.lock().unwrap().len(), 0, "{name}: it was counted already");
-        drop(scene);
-        let scene = Scene::open(options(directory.path()));
-        let again = &scene.recovery;
-        assert_eq!(again.recovered.messages, recovered, "{name}");
-        assert!(again.lost.is_nothing() && again.damaged.messages == 0 && again.damaged.bytes == 0, "{name}: {again:?}");
-    };
+    let check =
+        |name: &str, damage: Damage, recovered: u64, lost: u64, damaged_messages: u64, has_bytes: bool| {
+            let (directory, scene) = damaged(damage);
+            let recovery = &scene.recovery;
+            assert_eq!(
+                (
+                    recovery.recovered.messages,
+                    recovery.lost.messages,
+                    recovery.damaged.messages
+                ),
+                (recovered, lost, damaged_messages),
+                "{name}: {recovery:?}"
+            );
+            assert_eq!(recovery.damaged.bytes > 0, has_bytes, "{name}: {recovery:?}");
+            assert_eq!(scene.waiting(), recovered, "{name}");
+            assert_eq!(scene.texts().len(), usize::try_from(recovered).unwrap(), "{name}");
+            assert_eq!(
+                scene.told.0.lock().unwrap().len(),
+                0,
+                "{name}: it was counted already"
+            );
+            drop(scene);
+            let scene = Scene::open(options(directory.path()));
+            let again = &scene.recovery;
+            assert_eq!(again.recovered.messages, recovered, "{name}");
+            assert!(
+                again.lost.is_nothing() && again.damaged.messages == 0 && again.damaged.bytes == 0,
+                "{name}: {again:?}"
+            );
+        };
     check("nothing", |_| {}, 12, 0, 0, false);
-    check("a flipped text", |bytes| bytes[HEADER_BYTES + 44 + 30] ^= 1, 11, 0, 1, true);
-    check("cut in the last message", |bytes| bytes.truncate(bytes.len() - 1), 11, 1, 0, false);
-    check("cut behind the last batch's beginning", |bytes| bytes.truncate(HEADER_BYTES + 2 * BATCH + 44), 8, 4, 0, false);
-    check("cut within the last batch's beginning", |bytes| bytes.truncate(HEADER_BYTES + 2 * BATCH + 9), 8, 0, 0, true);
-    check("zeros behind the end", |bytes| bytes.extend([0; 5000]), 12, 0, 0, true);
-    check("flipped and cut", |bytes| { bytes[HEADER_BYTES + 50] ^= 1; bytes.truncate(bytes.len() - 50); }, 9, 2, 1, true);
+    check(
+        "a flipped text",
+        |bytes| bytes[HEADER_BYTES + 44 + 30] ^= 1,
+        11,
+        0,
+        1,
+        true,
+    );
+    check(
+        "cut in the last message",
+        |bytes| bytes.truncate(bytes.len() - 1),
+        11,
+        1,
+        0,
+        false,
+    );
+    check(
+        "cut behind the last batch's beginning",
+        |bytes| bytes.truncate(HEADER_BYTES + 2 * BATCH + 44),
+        8,
+        4,
+        0,
+        false,
+    );
+    check(
+        "cut within the last batch's beginning",
+        |bytes| bytes.truncate(HEADER_BYTES + 2 * BATCH + 9),
+        8,
+        0,
+        0,
+        true,
+    );
+    check(
+        "zeros behind the end",
+        |bytes| bytes.extend([0; 5000]),
+        12,
+        0,
+        0,
+        true,
+    );
+    check(
+        "flipped and cut",
+        |bytes| {
+            bytes[HEADER_BYTES + 50] ^= 1;
+            bytes.truncate(bytes.len() - 50);
+        },
+        9,
+        2,
+        1,
+        true,
+    );
     check("the header", |bytes| bytes[3] ^= 1, 0, 0, 0, true);
     check("emptied", Vec::clear, 0, 0, 0, false);
 }
@@ -271,8 +350,13 @@ fn damage_is_counted_once_and_what_is_whole_is_delivered() {
 #[test]
 fn damage_that_shows_only_when_it_is_read_is_counted_then() {
     let (directory, scene) = damaged(|_| {});
-    let name = files(directory.path()).into_keys().find(|name| name.ends_with(".seg")).unwrap();
-    let line = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    let name = files(directory.path())
+        .into_keys()
+        .find(|name| name.ends_with(".seg"))
+        .unwrap();
+    let line = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let path = line.into_iter().find(|path| path.is_dir()).unwrap().join(name);
     let mut bytes = fs::read(&path).unwrap();
     bytes[HEADER_BYTES + 44 + 30] ^= 1;

@@ -39,7 +39,11 @@ fn writer() {
         return;
     };
     let path = Path::new(&path);
-    let mut diary = OpenOptions::new().append(true).create(true).open(path.join(DIARY)).unwrap();
+    let mut diary = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path.join(DIARY))
+        .unwrap();
     let mut note = |what: &str, number: u64| {
         diary.write_all(format!("{what} {number}\n").as_bytes()).unwrap();
     };
@@ -49,9 +53,20 @@ fn writer() {
     for number in 0.. {
         // "Does" before, "did" after: a kill may come between the two.
         note("does", number);
-        let memory = if number % 3 == 0 { Memory::Full } else { Memory::Room };
+        let memory = if number % 3 == 0 {
+            Memory::Full
+        } else {
+            Memory::Room
+        };
         let appended = scene.append(&text(number), memory);
-        note(if appended == crate::ship::spool::Appended::Refused { "refused" } else { "did" }, number);
+        note(
+            if appended == crate::ship::spool::Appended::Refused {
+                "refused"
+            } else {
+                "did"
+            },
+            number,
+        );
         if let crate::ship::spool::Appended::Held(id) = appended {
             ids.push((number, id));
         }
@@ -135,14 +150,27 @@ fn a_writer_that_is_killed_loses_at_most_what_it_had_not_flushed() {
         let diary = diary(path);
         let scene = Scene::open(child_options(path));
         assert!(!scene.recovery.ended_well);
-        assert!(scene.recovery.damaged.messages == 0 && scene.recovery.damaged.bytes == 0, "{:?}", scene.recovery);
+        assert!(
+            scene.recovery.damaged.messages == 0 && scene.recovery.damaged.bytes == 0,
+            "{:?}",
+            scene.recovery
+        );
         let texts = scene.texts();
         let numbers: Vec<u64> = texts.iter().map(|text| text.trim().parse().unwrap()).collect();
-        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{round}: out of order, or twice");
+        assert!(
+            numbers.windows(2).all(|pair| pair[0] < pair[1]),
+            "{round}: out of order, or twice"
+        );
         for (found, number) in texts.iter().zip(&numbers) {
-            assert!(diary.tried.contains(number), "{round}: {number} was never written");
+            assert!(
+                diary.tried.contains(number),
+                "{round}: {number} was never written"
+            );
             assert!(*found == text(*number), "{round}: {number} is another text");
-            assert!(!diary.acknowledged_at_flush.contains(number), "{round}: {number} had been delivered");
+            assert!(
+                !diary.acknowledged_at_flush.contains(number),
+                "{round}: {number} had been delivered"
+            );
         }
         let found: BTreeSet<u64> = numbers.into_iter().collect();
         let missing: Vec<u64> = diary
@@ -152,19 +180,35 @@ fn a_writer_that_is_killed_loses_at_most_what_it_had_not_flushed() {
             .copied()
             .collect();
         let flushed = diary.flushed.unwrap_or(0);
-        assert!(missing.iter().all(|number| *number > flushed), "{round}: {missing:?} of {flushed}");
+        assert!(
+            missing.iter().all(|number| *number > flushed),
+            "{round}: {missing:?} of {flushed}"
+        );
         // What is missing is the newest.
         if let (Some(first), Some(last)) = (missing.first(), found.last()) {
             assert!(first > last, "{round}: {missing:?} {last}");
         }
         let lost = scene.recovery.lost.messages;
-        assert!(lost <= u64::try_from(missing.len()).unwrap() + 1, "{round}: {lost} {missing:?}");
-        assert_eq!(scene.recovery.recovered.messages, u64::try_from(found.len()).unwrap());
+        assert!(
+            lost <= u64::try_from(missing.len()).unwrap() + 1,
+            "{round}: {lost} {missing:?}"
+        );
+        assert_eq!(
+            scene.recovery.recovered.messages,
+            u64::try_from(found.len()).unwrap()
+        );
         lost_in_all += lost;
         drop(scene);
         let again = Scene::open(child_options(path));
-        assert!(again.recovery.ended_well && again.recovery.lost.is_nothing(), "{:?}", again.recovery);
-        assert_eq!(again.recovery.recovered.messages, u64::try_from(found.len()).unwrap());
+        assert!(
+            again.recovery.ended_well && again.recovery.lost.is_nothing(),
+            "{:?}",
+            again.recovery
+        );
+        assert_eq!(
+            again.recovery.recovered.messages,
+            u64::try_from(found.len()).unwrap()
+        );
     }
     // Whether a kill hits a write is chance; that what it cuts is counted, `format` proves byte by byte.
     tracing::info!(lost_in_all, "Killed.");
