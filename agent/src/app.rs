@@ -4,6 +4,8 @@
 //! stages. Deliberately absent: the stages themselves.
 
 pub mod board;
+mod guard;
+mod intake;
 pub mod live;
 pub mod record;
 mod reload;
@@ -15,7 +17,6 @@ mod worker;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +34,7 @@ use crate::cli::exit::Exit;
 use crate::config::Config;
 use crate::gateway::document::Mistakes;
 use crate::gateway::source::{self, GatewayState, SourceError};
+use crate::guard::levels::Levels;
 use crate::plugin::store::Store;
 use crate::ship;
 use crate::ship::spool::SpoolError;
@@ -96,19 +98,20 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let live = Arc::new(Live::new(
         &store.view().plugins,
         setup.plugins.clone(),
-        setup::from_gateway(&config),
-        setup::ports(&config),
+        setup::plugins::from_gateway(&config),
+        setup::gateway::ports(&config),
     ));
     let history = Arc::clone(live.history());
     let gateway = Arc::new(ArcSwap::from_pointee(GatewayState::empty()));
     let (ship, shipper) = ship::new(setup::ship_limits(&config), Arc::clone(&ledger));
+    let shipper = shipper.by_proxy(config.ship.proxy.clone().unwrap_or_default());
 
     if let Some(options) = setup::spool_options(&config) {
         spool::open(&ship, options).await?;
     }
     live.tell(ship.clone());
 
-    let (batches, received) = sync_channel(config.limits.capture_batches);
+    let (batches, received) = intake::channel(config.limits.capture_batches, config.limits.capture_bytes);
     let session_options = setup.session.clone();
     let starting = tokio::task::spawn_blocking(move || Session::start(session_options, batches, None));
     let mut session = starting.await.map_err(|error| AppError::Os {
@@ -125,6 +128,14 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         Arc::clone(&store),
         setup.source_name.clone(),
     ));
+    let levels = Arc::new(Levels::default());
+    let watching_itself = guard::Parts {
+        limits: guard::limits(&config),
+        levels: Arc::clone(&levels),
+        ship: ship.clone(),
+        captured: Arc::clone(received.held()),
+        shown: Arc::clone(board.guard()),
+    };
     let worker = worker::spawn(worker::Parts {
         batches: received,
         settings: setup::pipeline_settings(&config),
@@ -133,6 +144,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         ship: ship.clone(),
         stats: Arc::clone(board.pipeline_stats()),
         panics: Arc::clone(board.worker_panics()),
+        levels,
         steering: session.controls().map(|controls| {
             Steering::new(
                 controls,
@@ -156,8 +168,8 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         let live = Arc::clone(&live);
         tokio::spawn(source::refresh(
             source,
-            setup::pace(&config),
-            setup::ports(&config),
+            setup::gateway::pace(&config),
+            setup::gateway::ports(&config),
             Arc::clone(&gateway),
             move |state| live.gateway_changed(state),
             refreshing.clone(),
@@ -170,6 +182,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         refreshing.clone(),
     ));
     let delivery = tokio::spawn(shipper.run(shipping.clone()));
+    let guard = tokio::spawn(guard::watch(watching_itself, serving.clone()));
     let interface = Interface {
         source: Arc::<Board>::clone(&board),
         plugins: Arc::new(PluginApi {
@@ -209,6 +222,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     tracing::info!(ledger = ?ledger.snapshot(), "Stopped.");
     serving.cancel();
     note("interface", interface.await);
+    note("guard", guard.await);
     Ok(())
 }
 

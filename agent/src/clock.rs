@@ -51,6 +51,23 @@ pub fn kernel_now() -> KernelTime {
     KernelTime(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
 }
 
+/// CPU time that all threads of this process have used.
+#[must_use]
+pub fn process_cpu() -> Duration {
+    let mut used = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    #[expect(unsafe_code, reason = "finer than the ticks of /proc, and one call")]
+    // SAFETY: `used` is a valid, writable timespec; the clock always exists.
+    unsafe {
+        libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut used);
+    }
+    let seconds = u64::try_from(used.tv_sec).unwrap_or(0);
+    let nanos = u32::try_from(used.tv_nsec).unwrap_or(0);
+    Duration::new(seconds, nanos)
+}
+
 /// A moment to measure elapsed time from.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]

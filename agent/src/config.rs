@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::http::h1::head;
 use crate::telemetry::secret::Secret;
 
 mod gateway;
+mod limits;
 mod ship;
 mod spool;
 
 pub use gateway::{KonnectConfig, SecretSource};
+pub use limits::{Cores, LimitsConfig};
 pub use ship::{BreakerConfig, DropFirst, RetryConfig, ShedConfig, ShipConfig};
 pub use spool::SpoolConfig;
 
@@ -237,46 +238,6 @@ pub enum RedactBase {
     None,
 }
 
-/// `[limits]`
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(default, deny_unknown_fields)]
-pub struct LimitsConfig {
-    /// Connections followed at once; the least recently used one gives way.
-    pub connections: usize,
-    /// Bytes kept of one body.
-    pub body_bytes: usize,
-    /// Bytes that are decoded, at most, of a compressed request body to look for what to hide; 0: it is withheld unseen.
-    pub decoded_bytes: usize,
-    /// Batches of records that may wait for the worker; more are dropped and counted.
-    pub capture_batches: usize,
-    /// How long an exchange waits for its upstream leg, milliseconds.
-    pub join_grace_ms: u64,
-    /// How long a connection may be silent before it is forgotten, seconds.
-    pub idle_seconds: u64,
-    /// Bytes that one connection may hold in unfinished exchanges.
-    pub connection_bytes: usize,
-    /// Longest head, bytes.
-    pub message_head_bytes: usize,
-    /// Most header fields of one head, at most 256.
-    pub header_fields: usize,
-    /// Most requests of one HTTP/1 connection that wait for their responses.
-    pub pipelined_requests: usize,
-    /// Most streams of one HTTP/2 connection that are followed at once.
-    pub http2_streams: usize,
-    /// Most bytes of each HPACK table.
-    pub hpack_table_bytes: usize,
-    /// How long a record waits for one that should have come before it, milliseconds.
-    pub reorder_ms: u64,
-    /// Most records of one connection that wait so.
-    pub reorder_records: usize,
-    /// Most bytes of one connection that wait so.
-    pub reorder_bytes: usize,
-    /// Upstream legs held for their client's exchange.
-    pub held_upstream_legs: usize,
-    /// Exchanges that may wait for their upstream leg.
-    pub waiting_exchanges: usize,
-}
-
 /// `[admin]`
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
@@ -347,30 +308,6 @@ impl Default for CaptureConfig {
     }
 }
 
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        Self {
-            connections: 65_536,
-            body_bytes: 256 << 10,
-            decoded_bytes: crate::message::redact::DECODED_BYTES,
-            capture_batches: 1024,
-            join_grace_ms: 500,
-            idle_seconds: 600,
-            connection_bytes: 16 << 20,
-            message_head_bytes: 64 << 10,
-            header_fields: 256,
-            pipelined_requests: 256,
-            http2_streams: 1024,
-            hpack_table_bytes: 64 << 10,
-            reorder_ms: 10,
-            reorder_records: 64,
-            reorder_bytes: 256 << 10,
-            held_upstream_legs: 65_536,
-            waiting_exchanges: 16_384,
-        }
-    }
-}
-
 impl Default for AdminConfig {
     fn default() -> Self {
         Self {
@@ -427,6 +364,7 @@ pub fn apply_environment(config: &mut Config, lookup: &dyn Fn(&str) -> Option<St
     if let Some(token) = set("KONGTAP_LISTEN_TOKEN") {
         config.admin.token = Some(Secret::new(&token));
     }
+    limits::apply_environment(&mut config.limits, &set);
     if let Some(path) = set("KONGTAP_STORE") {
         config.plugins.store = Some(PathBuf::from(path));
     }
@@ -481,30 +419,7 @@ pub fn check(config: &Config) -> Vec<ConfigError> {
         )),
         None | Some(_) => {}
     }
-    for (key, value) in [
-        ("limits.connections", config.limits.connections),
-        ("limits.capture_batches", config.limits.capture_batches),
-        ("limits.pipelined_requests", config.limits.pipelined_requests),
-        ("limits.http2_streams", config.limits.http2_streams),
-        ("limits.held_upstream_legs", config.limits.held_upstream_legs),
-        ("limits.waiting_exchanges", config.limits.waiting_exchanges),
-    ] {
-        if value == 0 {
-            errors.push(ConfigError::new(key, "must be at least 1"));
-        }
-    }
-    if config.limits.message_head_bytes < 1024 {
-        errors.push(ConfigError::new(
-            "limits.message_head_bytes",
-            "must be at least 1024, such as 65536",
-        ));
-    }
-    if !(1..=head::FIELDS).contains(&config.limits.header_fields) {
-        errors.push(ConfigError::new(
-            "limits.header_fields",
-            "must be between 1 and 256",
-        ));
-    }
+    errors.extend(limits::check(&config.limits));
     errors.extend(ship::check(&config.ship));
     errors
 }
@@ -539,6 +454,7 @@ mod tests {
             include_str!("config/gateway.rs"),
             include_str!("config/ship.rs"),
             include_str!("config/spool.rs"),
+            include_str!("config/limits.rs"),
         ];
         let keys = sources
             .iter()

@@ -9,6 +9,7 @@ mod stats;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::collections::BTreeSet;
 
@@ -19,6 +20,7 @@ use self::connection::Connection;
 use self::reorder::Placed;
 pub use self::reorder::ReorderLimits;
 pub use self::stats::ConnStats;
+use self::together::Together;
 use crate::capture::event::{CaptureEvent, ConnOpen, DataChunk, KernelTime, Skip};
 use crate::http::exchange::Exchange;
 use crate::http::h1::limits::HttpLimits;
@@ -35,6 +37,9 @@ pub struct ConnLimits {
     /// Bytes that a connection may hold in unfinished exchanges, as far as they are counted. It may always hold one
     /// exchange at the parser's bounds. Over it, bodies are cut; if heads alone are too many, the oldest exchanges give way.
     pub bytes: usize,
+    /// Bytes that all connections may hold together in unfinished exchanges, records that wait for their order, and HPACK tables. Over
+    /// it, those that hold most give back their bodies, and if that is not enough are given up.
+    pub held_bytes: usize,
     /// What waits for records that may come out of order.
     pub reorder: ReorderLimits,
     /// Bounds of each connection's parser.
@@ -47,6 +52,7 @@ impl Default for ConnLimits {
             connections: 65_536,
             idle_ns: 600 * 1_000_000_000,
             bytes: 16 << 20,
+            held_bytes: 128 << 20,
             reorder: ReorderLimits::default(),
             http: HttpLimits::default(),
         }
@@ -61,6 +67,8 @@ pub struct ConnTable {
     connections: LruCache<ConnId, Connection, RandomState>,
     /// Connections with records that wait for others.
     waiting: BTreeSet<ConnId>,
+    /// What all of them hold.
+    together: Together,
     stats: ConnStats,
 }
 
@@ -73,6 +81,7 @@ impl ConnTable {
             limits,
             connections: LruCache::unbounded_with_hasher(RandomState::default()),
             waiting: BTreeSet::new(),
+            together: Together::default(),
             stats: ConnStats::default(),
         }
     }
@@ -83,17 +92,20 @@ impl ConnTable {
             CaptureEvent::Open(open) => self.open(&open, out),
             CaptureEvent::Data(chunk) => return self.data(chunk, out),
             CaptureEvent::End(end) => {
-                let conn = end.conn;
+                let (conn, end_at) = (end.conn, end.at);
                 if let Some(connection) = self.connections.get_mut(&conn) {
                     connection.place(Placed::End(end), &self.limits, out);
                     self.stats.add(&connection.take_stats());
+                    self.together.change(connection.reweigh(usize::MAX));
                     let is_waiting = connection.is_waiting();
                     self.note(conn, is_waiting);
+                    self.lighten_if_full(end_at, out);
                 }
             }
             CaptureEvent::Close(close) => {
                 if let Some(connection) = self.connections.pop(&close.conn) {
                     self.stats.closed += 1;
+                    self.together.change((connection.weight(), 0));
                     self.note(close.conn, false);
                     self.stats
                         .add(&connection.close(close.at, close.ends, &self.limits, out));
@@ -126,10 +138,12 @@ impl ConnTable {
     /// Gives up connections that have been silent for too long, and records that have waited for too long.
     pub fn sweep(&mut self, now: KernelTime, out: &mut Vec<Exchange>) {
         let (connections, limits, stats) = (&mut self.connections, &self.limits, &mut self.stats);
+        let together = &mut self.together;
         self.waiting.retain(|conn| {
             connections.peek_mut(conn).is_some_and(|connection| {
                 connection.settle(now, limits, out);
                 stats.add(&connection.take_stats());
+                together.change(connection.reweigh(usize::MAX));
                 connection.is_waiting()
             })
         });
@@ -137,10 +151,11 @@ impl ConnTable {
             && now.ns_since(oldest.last()) > self.limits.idle_ns
         {
             if !self.drop_oldest(now, out) {
-                return;
+                break;
             }
             self.stats.expired += 1;
         }
+        self.lighten_if_full(now, out);
     }
 
     /// Gives up every connection: the end of a recording, or of the agent.
@@ -158,11 +173,18 @@ impl ConnTable {
         })
     }
 
+    /// What `conn` adds to what all hold.
+    #[cfg(test)]
+    fn weigh(&self, conn: ConnId) -> usize {
+        self.connections.peek(&conn).map_or(0, Connection::weight)
+    }
+
     /// Counters, and the number of open connections.
     #[must_use]
     pub fn stats(&self) -> ConnStats {
         ConnStats {
             open: u64::try_from(self.connections.len()).unwrap_or(u64::MAX),
+            held_bytes: u64::try_from(self.together.bytes()).unwrap_or(u64::MAX),
             ..self.stats
         }
     }
@@ -182,6 +204,7 @@ impl ConnTable {
         self.make_room(open.at, out);
         if let Some((conn, previous)) = self.connections.push(open.conn, Connection::new(open)) {
             // It came after others of its connection.
+            self.together.change((previous.weight(), 0));
             self.note(conn, false);
             self.stats.add(&previous.close(open.at, None, &self.limits, out));
         }
@@ -201,7 +224,9 @@ impl ConnTable {
             taken
         };
         self.stats.add(&taken.met);
+        self.together.change(taken.weight);
         self.note(conn, taken.is_waiting);
+        self.lighten_if_full(at, out);
         taken.until.map(|until| Skip {
             conn,
             direction,
@@ -224,6 +249,7 @@ impl ConnTable {
             return false;
         };
         self.note(conn, false);
+        self.together.change((connection.weight(), 0));
         self.stats.add(&connection.close(at, None, &self.limits, out));
         true
     }
@@ -242,6 +268,8 @@ impl ConnTable {
 struct Taken {
     /// Up to which position nothing more of its direction is wanted.
     until: Option<u64>,
+    /// What it held together with others before, and after.
+    weight: (usize, usize),
     met: ConnStats,
     is_waiting: bool,
 }
@@ -253,9 +281,11 @@ fn take(
     out: &mut Vec<Exchange>,
 ) -> Taken {
     let direction = chunk.direction;
+    let bytes = chunk.bytes.len().max(1);
     connection.place(Placed::Data(chunk), limits, out);
     Taken {
         until: connection.skip(direction),
+        weight: connection.reweigh(bytes),
         met: connection.take_stats(),
         is_waiting: connection.is_waiting(),
     }

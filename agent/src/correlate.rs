@@ -8,6 +8,7 @@
 //!
 //! Deliberately absent: guessing.
 
+mod held;
 pub mod merge;
 mod order;
 pub mod provenance;
@@ -89,6 +90,8 @@ pub struct CorrelatorLimits {
     /// Client exchanges waiting for an upstream leg, those with an id and those without apart; over it the oldest leaves with
     /// what there is.
     pub waiting: usize,
+    /// Bytes of everything that waits; over it the oldest leaves, of those that hold most together.
+    pub bytes: usize,
     /// How long a client exchange that may have been proxied waits for its upstream leg, in nanoseconds.
     pub grace_ns: u64,
 }
@@ -99,6 +102,7 @@ impl Default for CorrelatorLimits {
             upstream_legs: 65_536,
             upstream_age_ns: 60_000_000_000,
             waiting: 16_384,
+            bytes: 64 << 20,
             grace_ns: 500_000_000,
         }
     }
@@ -137,6 +141,8 @@ pub struct CorrelatorStats {
     pub upstream_held: u64,
     /// Client exchanges waiting now.
     pub waiting: u64,
+    /// Bytes of both.
+    pub held_bytes: u64,
 }
 
 impl CorrelatorStats {
@@ -155,6 +161,7 @@ impl CorrelatorStats {
             ("duplicate_ids", self.duplicate_ids),
             ("upstream_held", self.upstream_held),
             ("waiting", self.waiting),
+            ("held_bytes", self.held_bytes),
         ]
         .into_iter()
     }
@@ -194,6 +201,7 @@ impl Correlator {
             Leg::Downstream => self.offer_client(exchange, now, out),
             Leg::Upstream => self.offer_upstream(exchange, now, out),
         }
+        self.lighten(now, out);
     }
 
     /// Whether [`Correlator::sweep`] will have to know which requests are under way.
@@ -248,6 +256,7 @@ impl Correlator {
         CorrelatorStats {
             upstream_held: count(self.upstream.len() + self.order.legs()),
             waiting: count(self.waiting.len() + self.order.clients()),
+            held_bytes: count(self.held_bytes()),
             ..self.counters
         }
     }
@@ -265,13 +274,10 @@ impl Correlator {
             self.release(&key, client, out);
         } else if self.upstream.contains(&key) || !client.response.as_ref().is_some_and(provenance::says_own)
         {
-            self.waiting.put(key, now, client);
-            while self.waiting.len() > self.limits.waiting
-                && let Some((oldest, displaced)) = self.waiting.pop_oldest()
-            {
-                self.counters.evicted += 1;
-                self.order.forget_client(now);
-                self.release(&oldest, displaced, out);
+            let bytes = held::bytes_of(&client);
+            self.waiting.put(key, now, client, bytes);
+            while self.waiting.len() > self.limits.waiting {
+                self.evict_waiting(now, out);
             }
         } else {
             self.counters.answered_by_gateway += 1;
@@ -284,7 +290,8 @@ impl Correlator {
             self.offer_nameless_leg(leg, now, out);
             return;
         };
-        self.upstream.put(key.clone(), now, leg);
+        let bytes = held::bytes_of(&leg);
+        self.upstream.put(key.clone(), now, leg, bytes);
         let completes = self
             .waiting
             .of(&key)
@@ -294,11 +301,8 @@ impl Correlator {
                 self.release(&key, client, out);
             }
         }
-        while self.upstream.len() > self.limits.upstream_legs
-            && let Some((_, displaced)) = self.upstream.pop_oldest()
-        {
-            self.counters.evicted += 1;
-            self.give_up(displaced, out);
+        while self.upstream.len() > self.limits.upstream_legs {
+            self.evict_leg(out);
         }
     }
 
@@ -316,13 +320,8 @@ impl Correlator {
             return;
         }
         self.order.hold_client(client, now);
-        while self.order.clients() > self.limits.waiting
-            && let Some(displaced) = self.order.pop_client()
-        {
-            self.counters.evicted += 1;
-            self.counters.without_request_id += 1;
-            self.order.forget_client(displaced.since);
-            out.push(alone(displaced.client, None));
+        while self.order.clients() > self.limits.waiting {
+            self.evict_nameless_client(out);
         }
     }
 
@@ -340,9 +339,41 @@ impl Correlator {
             return;
         }
         self.order.hold_leg(leg, now);
-        while self.order.legs() > self.limits.upstream_legs
-            && let Some(displaced) = self.order.pop_leg()
-        {
+        while self.order.legs() > self.limits.upstream_legs {
+            self.evict_nameless_leg(out);
+        }
+    }
+
+    /// The oldest client with an id makes room.
+    fn evict_waiting(&mut self, now: KernelTime, out: &mut Vec<Joined>) {
+        if let Some((oldest, displaced)) = self.waiting.pop_oldest() {
+            self.counters.evicted += 1;
+            self.order.forget_client(now);
+            self.release(&oldest, displaced, out);
+        }
+    }
+
+    /// The oldest leg with an id makes room.
+    fn evict_leg(&mut self, out: &mut Vec<Joined>) {
+        if let Some((_, displaced)) = self.upstream.pop_oldest() {
+            self.counters.evicted += 1;
+            self.give_up(displaced, out);
+        }
+    }
+
+    /// The oldest client without an id makes room.
+    fn evict_nameless_client(&mut self, out: &mut Vec<Joined>) {
+        if let Some(displaced) = self.order.pop_client() {
+            self.counters.evicted += 1;
+            self.counters.without_request_id += 1;
+            self.order.forget_client(displaced.since);
+            out.push(alone(displaced.client, None));
+        }
+    }
+
+    /// The oldest leg without an id makes room.
+    fn evict_nameless_leg(&mut self, out: &mut Vec<Joined>) {
+        if let Some(displaced) = self.order.pop_leg() {
             self.counters.evicted += 1;
             self.orphan(displaced, out);
         }

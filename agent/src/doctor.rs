@@ -57,7 +57,7 @@ fn row(name: &'static str, state: CheckState, found: impl Into<String>, remedy: 
 /// A row for each source of socket bytes, and one for whether `run` can have the one that it wants. Says whether privilege
 /// is what is missing.
 fn load(config: &Config, rows: &mut Vec<Check>) -> bool {
-    let choice = setup::source_choice(config.capture.sockets);
+    let choice = setup::capture::source_choice(config.capture.sockets);
     let outcomes = SocketSource::ALL.map(|source| {
         let options = ProbeOptions {
             sockets: SourceChoice::Only(source),
@@ -131,7 +131,7 @@ fn source_row(
 
 async fn configuration(config: &Config, rows: &mut Vec<Check>) -> Option<Source> {
     const NAME: &str = "gateway's configuration";
-    let source = match setup::source(config) {
+    let source = match setup::gateway::source(config) {
         Ok(Some(source)) => source,
         Ok(None) => {
             rows.push(row(
@@ -180,7 +180,7 @@ async fn gateway(config: &Config, source: Option<&Source>, rows: &mut Vec<Check>
         Some(Source::AdminApi(api)) => api.facts().await.ok(),
         Some(Source::Files(_) | Source::Konnect(_)) | None => None,
     };
-    let selector: Selector = setup::selector(config, facts.as_ref());
+    let selector: Selector = setup::capture::selector(config, facts.as_ref());
     match gateways::find(&selector) {
         Ok(found) => {
             let mut libraries = LibraryFinder::default();
@@ -247,13 +247,14 @@ async fn endpoints(config: &Config, rows: &mut Vec<Check>) {
         ));
     }
     let mut seen = BTreeSet::new();
+    let proxy = config.ship.proxy.clone().unwrap_or_default();
     for plugin in &checked.plugins {
         let destination = Arc::clone(&plugin.destination);
         let origin = destination.url.origin().ascii_serialization();
         if !seen.insert(origin.clone()) {
             continue;
         }
-        match probe::probe(&destination).await {
+        match probe::probe(&destination, &proxy).await {
             Ok(reached) => {
                 let found = format!("{origin} answers, in {} ms", reached.took.as_millis());
                 rows.push(row(NAME, CheckState::Ok, found, None));

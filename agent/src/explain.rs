@@ -1,9 +1,11 @@
 //! Why an exchange would be shipped where it would be: `kongtap explain`.
 //!
-//! In: a request as somebody describes it ([`ask::Ask`]) and one reading of the configuration ([`Bound`]). Out: an [`Explanation`]: the
-//! answer that the pipeline would give, and the trace to it. The answer is made by the pipeline's own functions, for the
+//! In: a request as somebody describes it ([`ask::Ask`]), one reading of the configuration ([`Bound`]) and what it was read from
+//! ([`Account`]). Out: an [`Explanation`]: the answer that the pipeline would give, and the trace to it. The answer is made by the pipeline's own functions, for the
 //! exchange that the gateway would make of the request; the trace comes from the router's, the consumers' and the
 //! configurations' own accounts. Sans-IO.
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -12,12 +14,13 @@ use crate::correlate::JoinedExchange;
 use crate::gateway::consumer::chain::{Judgement, Outcome};
 use crate::gateway::credentials::authenticator::Finding;
 use crate::gateway::entities::{Consumer, Route};
-use crate::gateway::router::{Refusal, RouterFlavor};
+use crate::gateway::router::{Found, Refusal, RouterFlavor};
 use crate::gateway::snapshot::{ConsumerMatch, KnownBy, Resolution, RouteMatch, UnknownRoute};
 use crate::pipeline::Bound;
 use crate::plugin::Decision;
 use crate::plugin::trace::ScopeTrace;
 
+pub mod account;
 pub mod ask;
 pub mod candidates;
 mod text;
@@ -25,6 +28,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+use self::account::{Account, SourceAnswer};
 use self::ask::Ask;
 use self::candidates::Candidate;
 
@@ -38,10 +42,15 @@ pub struct Explanation {
     /// The route's service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<Named>,
+    /// What the Service gets, where the request is passed on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<UpstreamAnswer>,
     /// The consumer.
     pub consumer: ConsumerAnswer,
     /// The `runscope` configuration.
     pub configuration: ConfigurationAnswer,
+    /// What of the gateway's configuration is not evaluated: routes by name.
+    pub warnings: Vec<String>,
 }
 
 /// What was asked.
@@ -83,6 +92,22 @@ pub struct RouteAnswer {
     pub considered: Vec<Candidate>,
     /// How many others there are.
     pub others: usize,
+}
+
+/// What the Service gets of a request, as far as no plugin changes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UpstreamAnswer {
+    /// The path, normalised, and the query as it was.
+    pub target: String,
+    /// `Host`; another where the Service's host is an Upstream of Kong's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// `X-Forwarded-Prefix`: what was taken off the path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// What the groups of the route's regular expression took, by number and by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub captures: BTreeMap<String, String>,
 }
 
 /// Who, and how that was found.
@@ -129,6 +154,8 @@ pub struct ConfigurationAnswer {
     pub scopes: Vec<ScopeTrace>,
     /// Configurations that can apply to nothing, each with the reason.
     pub inactive: Vec<String>,
+    /// Where configurations come from; of two with one scope the first counts.
+    pub sources: Vec<SourceAnswer>,
 }
 
 /// Why there is no explanation.
@@ -161,7 +188,7 @@ impl Explanation {
 ///
 /// # Errors
 /// It names a consumer that the gateway does not have.
-pub fn explain(bound: &Bound, ask: &Ask) -> Result<Explanation, ExplainError> {
+pub fn explain(bound: &Bound, account: Account, ask: &Ask) -> Result<Explanation, ExplainError> {
     let consumer = match &ask.consumer {
         None => None,
         Some(reference) => match bound.snapshot.consumer(reference) {
@@ -182,8 +209,10 @@ pub fn explain(bound: &Bound, ask: &Ask) -> Result<Explanation, ExplainError> {
             id: service.id.to_string(),
             name: service.name.as_deref().map(str::to_owned),
         }),
+        upstream: upstream_answer(bound, &foreseen, &resolution),
         consumer: consumer_answer(&foreseen, &resolution),
-        configuration: configuration_answer(bound, &resolution, &decision),
+        configuration: configuration_answer(bound, account.sources, &resolution, &decision),
+        warnings: account.warnings,
     })
 }
 
@@ -193,6 +222,8 @@ struct Foreseen {
     judgement: Option<Judgement>,
     refusal: Option<Refusal>,
     is_given: bool,
+    /// Whether the gateway sends it on, rather than answering by itself.
+    is_passed_on: bool,
 }
 
 impl Foreseen {
@@ -202,6 +233,7 @@ impl Foreseen {
             judgement: None,
             refusal: None,
             is_given: given.is_some(),
+            is_passed_on: false,
         };
         let unanswered = bound.snapshot.resolve(&foreseen.joined);
         let route = match unanswered.route {
@@ -228,6 +260,7 @@ impl Foreseen {
             (None, None, Outcome::Refused(_)) => Some(401),
             (None, None, Outcome::Consumer(..) | Outcome::Nobody | Outcome::Unclear) => None,
         };
+        foreseen.is_passed_on = status.is_none();
         foreseen.joined.client.response = Some(status.map_or_else(ask::proxied, ask::answered));
         foreseen.judgement = Some(judgement);
         foreseen
@@ -270,6 +303,27 @@ fn route_answer(bound: &Bound, foreseen: &Foreseen, resolution: &Resolution) -> 
         considered,
         others,
     }
+}
+
+fn upstream_answer(bound: &Bound, foreseen: &Foreseen, resolution: &Resolution) -> Option<UpstreamAnswer> {
+    if !foreseen.is_passed_on {
+        return None;
+    }
+    let router = bound.snapshot.router();
+    let facts = bound.snapshot.facts(&foreseen.joined.client)?;
+    let Found::Route(matched) = router.find(&facts) else {
+        return None;
+    };
+    let passed = router.passed_on(&matched, resolution.service.as_deref(), facts.host);
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let query = facts.target.iter().position(|byte| *byte == b'?');
+    let query = query.and_then(|at| facts.target.get(at..)).unwrap_or_default();
+    Some(UpstreamAnswer {
+        target: text([&*passed.path, query].concat()),
+        host: passed.host.map(text),
+        prefix: passed.prefix.map(text),
+        captures: passed.captures.into_iter().collect(),
+    })
 }
 
 fn named(route: &Route) -> Named {
@@ -377,7 +431,12 @@ fn finding_text(finding: &Finding) -> String {
     }
 }
 
-fn configuration_answer(bound: &Bound, resolution: &Resolution, decision: &Decision) -> ConfigurationAnswer {
+fn configuration_answer(
+    bound: &Bound,
+    sources: Vec<SourceAnswer>,
+    resolution: &Resolution,
+    decision: &Decision,
+) -> ConfigurationAnswer {
     let (answer, config) = match decision {
         Decision::Use(config) => ("applies", Some(config)),
         Decision::None => ("none", None),
@@ -394,5 +453,6 @@ fn configuration_answer(bound: &Bound, resolution: &Resolution, decision: &Decis
         inactive: inactive
             .map(|it| format!("{}: {}", it.origin, it.reason))
             .collect(),
+        sources,
     }
 }

@@ -16,6 +16,7 @@ pub mod correlate;
 pub mod doctor;
 pub mod explain;
 pub mod gateway;
+pub mod guard;
 pub mod http;
 #[cfg(test)]
 mod limits;

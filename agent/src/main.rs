@@ -16,6 +16,8 @@ use kongtap::config::Config;
 use kongtap::doctor;
 use kongtap::explain;
 use kongtap::gateway::source::{SourceError, chain};
+use kongtap::plugin::UnboundConfig;
+use kongtap::ship::tls;
 use tracing_subscriber::EnvFilter;
 
 /// Threads of the runtime: delivery and the interface are light, and the gateway needs the cores.
@@ -104,15 +106,23 @@ fn check_config(watch: &WatchArgs) -> ExitCode {
     };
     match setup::check_files(&config) {
         Ok(mut checked) if errors.is_empty() => {
-            match setup::stored(&config) {
-                Ok(stored) => checked.plugins.extend(stored),
+            let stored = match setup::plugins::stored(&config) {
+                Ok(stored) => stored,
                 Err(mistakes) => return fail(Exit::Configuration, mistakes.0),
+            };
+            checked.plugins.extend(stored.plugins);
+            let unusable: Vec<String> = checked.plugins.iter().filter_map(wrong_authorities).collect();
+            if !unusable.is_empty() {
+                return fail(Exit::Configuration, unusable);
             }
             let (services, routes, consumers) = checked.entities;
             say(&format!(
                 "ok: {services} services, {routes} routes, {consumers} consumers; {} runscope configurations",
                 checked.plugins.len()
             ));
+            if let Some(note) = stored.note {
+                say(&format!("note: {}: {note}", stored.path.display()));
+            }
             for warning in checked.warnings {
                 say(&format!("note: {warning}"));
             }
@@ -129,6 +139,12 @@ fn check_config(watch: &WatchArgs) -> ExitCode {
             fail(Exit::Configuration, errors)
         }
     }
+}
+
+/// What is wrong with the file of authorities that a configuration names. The agent starts all the same: the file may come later.
+fn wrong_authorities(plugin: &UnboundConfig) -> Option<String> {
+    let error = tls::check_authorities(&plugin.destination).err()?;
+    Some(format!("{}: config.{}", plugin.origin, chain(&error)))
 }
 
 async fn look(arguments: &DoctorArgs) -> ExitCode {
@@ -154,8 +170,8 @@ async fn explain_verb(arguments: &ExplainArgs) -> ExitCode {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let bound = match setup::read_once(&config).await {
-        Ok(bound) => bound,
+    let (bound, account) = match setup::read_once(&config).await {
+        Ok(read) => read,
         // Unlike `run`, which goes on and tries again, there is nothing to say without it.
         Err(AppError::Source(
             error @ (SourceError::Unreachable { .. }
@@ -167,7 +183,7 @@ async fn explain_verb(arguments: &ExplainArgs) -> ExitCode {
         )) => return fail(Exit::Failed, [chain(&error)]),
         Err(error) => return outcome(Err(error)),
     };
-    match explain::explain(&bound, &ask) {
+    match explain::explain(&bound, account, &ask) {
         Ok(explanation) => {
             say(if arguments.json {
                 explanation.to_json()

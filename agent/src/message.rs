@@ -16,6 +16,7 @@ mod form;
 mod kong;
 mod latencies;
 pub mod redact;
+pub mod shedding;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use crate::clock::WallClock;
 use crate::correlate::JoinedExchange;
 use crate::gateway::snapshot::Resolution;
+use crate::guard::levels::Shed;
 use crate::http::headers::Headers;
 use crate::message::redact::Redaction;
 use crate::plugin::{Destination, PluginConfig};
@@ -127,6 +129,12 @@ pub struct BuildInput<'a> {
 /// head there is no `request`, without a response head no `response` (the Runscope API takes either).
 #[must_use]
 pub fn build(input: &BuildInput<'_>) -> Message {
+    build_within(input, Shed::default())
+}
+
+/// The same while some is left undone: bodies are cut, and the message says so.
+#[must_use]
+pub fn build_within(input: &BuildInput<'_>, shed: Shed) -> Message {
     let status = input
         .joined
         .client
@@ -135,7 +143,7 @@ pub fn build(input: &BuildInput<'_>) -> Message {
         .map(|response| response.status);
     Message {
         destination: Arc::clone(&input.config.destination),
-        json: document::write(input).into(),
+        json: document::write(input, shed).into(),
         outcome: match status {
             Some(..400) => Outcome::Success,
             Some(_) | None => Outcome::Error,

@@ -16,9 +16,12 @@ use crate::capture::event::{CaptureEvent, KernelTime, Skip};
 use crate::clock::WallClock;
 use crate::conn::{ConnLimits, ConnStats, ConnTable};
 use crate::correlate::{Correlator, CorrelatorLimits, CorrelatorStats, Joined, JoinedExchange, merge};
+use crate::guard::Resource;
+use crate::guard::levels::{Levels, Shed};
 use crate::http::exchange::{Exchange, Leg, Response};
 use crate::message::answer::is_gateway_made_error;
 use crate::message::redact::Redaction;
+use crate::message::shedding;
 use crate::message::{self, BuildInput, Message, Profile};
 use crate::plugin::Decision;
 use crate::telemetry::ledger::{DropReason, ExchangeLedger, FilterReason};
@@ -66,6 +69,7 @@ pub struct Pipeline<S> {
     settings: Settings,
     history: Arc<ArcSwap<History>>,
     ledger: Arc<ExchangeLedger>,
+    levels: Arc<Levels>,
     connections: ConnTable,
     correlator: Correlator,
     sink: S,
@@ -89,11 +93,18 @@ impl<S: Sink> Pipeline<S> {
             settings,
             history,
             ledger,
+            levels: Arc::default(),
             sink,
             read_bytes: 0,
             exchanges: Vec::new(),
             joined: Vec::new(),
         }
+    }
+
+    /// The same, doing less while `levels` say so.
+    #[must_use]
+    pub fn guarded_by(self, levels: Arc<Levels>) -> Self {
+        Self { levels, ..self }
     }
 
     /// Takes one event. Answers what capture may pass over from now on; a replay has no use for that.
@@ -109,11 +120,12 @@ impl<S: Sink> Pipeline<S> {
         skip
     }
 
-    /// Bytes that are wanted of each body, as the newest configurations have it. Zero: no bodies are.
+    /// Bytes that are wanted of each body, as the newest configurations have it and the guard allows. Zero: no bodies are.
     #[must_use]
     pub fn wanted_body_bytes(&self) -> usize {
         if self.history.load().newest().plugins.wants_bodies() {
-            self.settings.connections.http.body_bytes
+            let most = self.levels.now().body_bytes();
+            self.settings.connections.http.body_bytes.min(most)
         } else {
             0
         }
@@ -177,15 +189,27 @@ impl<S: Sink> Pipeline<S> {
             return;
         }
         let history = self.history.load_full();
+        let shed = self.levels.now();
         for joined in self.joined.drain(..) {
             self.ledger.saw();
-            match joined {
-                Joined::Orphan(_) => self.ledger.filter(FilterReason::NotProxied),
-                Joined::Exchange(exchange) => match decide(&exchange, &history, &self.settings) {
-                    Verdict::Ship(message) => self.sink.offer(message),
-                    Verdict::Filter(reason) => self.ledger.filter(reason),
-                    Verdict::Drop(reason) => self.ledger.drop_unqueued(reason),
-                },
+            let exchange = match joined {
+                Joined::Orphan(_) => {
+                    self.ledger.filter(FilterReason::NotProxied);
+                    continue;
+                }
+                Joined::Exchange(exchange) => exchange,
+            };
+            if let Some(resource) = self.levels.leaves_out(&exchange, shed) {
+                self.ledger.filter(match resource {
+                    Resource::Cpu => FilterReason::SampledCpu,
+                    Resource::Memory => FilterReason::SampledMemory,
+                });
+                continue;
+            }
+            match decide(&exchange, &history, &self.settings, &self.levels, shed) {
+                Verdict::Ship(message) => self.sink.offer(message),
+                Verdict::Filter(reason) => self.ledger.filter(reason),
+                Verdict::Drop(reason) => self.ledger.drop_unqueued(reason),
             }
         }
     }
@@ -206,7 +230,13 @@ enum Verdict {
     Drop(DropReason),
 }
 
-fn decide(joined: &JoinedExchange, history: &History, settings: &Settings) -> Verdict {
+fn decide(
+    joined: &JoinedExchange,
+    history: &History,
+    settings: &Settings,
+    levels: &Levels,
+    shed: Shed,
+) -> Verdict {
     debug_assert_eq!(
         joined.client.leg,
         Leg::Downstream,
@@ -232,7 +262,13 @@ fn decide(joined: &JoinedExchange, history: &History, settings: &Settings) -> Ve
     if settings.profile == Profile::Plugin && is_gateway_made_error(joined) {
         return Verdict::Filter(FilterReason::Profile);
     }
-    Verdict::Ship(message::build(&BuildInput {
+    if config.log_body
+        && let Some(resource) = shed.cuts_bodies_for()
+    {
+        let wanted = settings.connections.http.body_bytes;
+        levels.cut_bodies(resource, shedding::left_out(&joined.client, shed, wanted));
+    }
+    let input = BuildInput {
         joined,
         request_headers: &merge::plugin_view(joined),
         resolution: &resolution,
@@ -241,5 +277,6 @@ fn decide(joined: &JoinedExchange, history: &History, settings: &Settings) -> Ve
         redaction: &settings.redaction,
         decoded_bytes: settings.decoded_bytes,
         wall: settings.wall,
-    }))
+    };
+    Verdict::Ship(message::build_within(&input, shed))
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::gateway::entities::{Reference, Scope};
 use crate::gateway::snapshot::{ConsumerMatch, Resolution, RouteMatch, Snapshot};
+use crate::plugin::transport::Transport;
 use crate::telemetry::secret::Secret;
 
 pub mod file;
@@ -17,6 +18,7 @@ pub mod schema;
 pub mod store;
 pub mod stored;
 pub mod trace;
+pub mod transport;
 
 #[cfg(test)]
 mod tests;
@@ -56,6 +58,8 @@ pub struct Destination {
     pub keepalive_ms: u64,
     /// Whether the endpoint's certificate is verified.
     pub tls_verify: bool,
+    /// How it is reached beyond that; what every configuration without such keys has in common.
+    pub transport: Transport,
 }
 
 /// A configuration as it was written: it names its entities, which are looked up at each snapshot.

@@ -8,6 +8,8 @@
 //!                ├─ batch           how many messages one POST may hold
 //!                └─ lane::health    how many attempts an endpoint may have at once: none while its breaker is open
 //! run ── deliver ─ attempt ─ clients   one POST over pooled connections, and what became of each message in it
+//!           │         │    └── wire    a connection: TCP, a proxy, TLS
+//!           │         └── answer        what the endpoint says of each message
 //!           └── retry               whether and when a message is sent again
 //! queue::stored ─ spool             messages on disk: ahead of a crash, and what memory has no room for
 //! account ─ faults                  the ledger, the figures of `/status`, the log lines
@@ -17,16 +19,21 @@ mod account;
 mod answer;
 mod attempt;
 mod batch;
+mod body;
 mod clients;
 mod deliver;
+mod failure;
 mod faults;
 mod lane;
+mod pressure;
 pub mod probe;
 mod queue;
 pub mod retry;
 pub mod spool;
 #[cfg(test)]
 mod tests;
+pub mod tls;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::message::Message;
 use crate::plugin::Destination;
+use crate::plugin::transport::ProxyChoice;
 use crate::ship::account::Account;
 pub use crate::ship::account::ShipStats;
 use crate::ship::clients::Clients;
@@ -152,6 +160,13 @@ pub struct Shipper {
 }
 
 impl Shipper {
+    /// The proxy of destinations that name none; by default what the environment says.
+    #[must_use]
+    pub fn by_proxy(mut self, proxy: ProxyChoice) -> Self {
+        self.clients.set_proxy(proxy);
+        self
+    }
+
     /// Sends until `cancel`, then takes no more and goes on with what it has for at most `drain_timeout`.
     pub async fn run(mut self, cancel: CancellationToken) {
         let mut senders = JoinSet::new();
@@ -201,9 +216,10 @@ impl Shipper {
     }
 
     fn start_senders(&mut self, senders: &mut JoinSet<()>) {
-        for claim in self.queue.claims(clock::instant()) {
-            let client = self.clients.client(claim.destination());
-            senders.spawn(deliver(claim, client));
+        let now = clock::instant();
+        for claim in self.queue.claims(now) {
+            let endpoint = self.clients.endpoint(claim.destination(), now);
+            senders.spawn(deliver(claim, endpoint));
         }
     }
 

@@ -34,6 +34,9 @@ pub struct Status {
     /// Probe events beside bytes.
     #[serde(default)]
     pub probes: Reasons,
+    /// How it stands to its own limits.
+    #[serde(default)]
+    pub guard: serde_json::Value,
     /// What does not work, in words.
     #[serde(default)]
     pub problems: Vec<serde_json::Value>,

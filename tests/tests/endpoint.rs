@@ -83,7 +83,7 @@ async fn nobody_listens() {
 
 #[tokio::test]
 async fn the_token_is_refused() {
-    check(Some(Manner::Refuse(401)), "rejected").await;
+    check(Some(Manner::Refuse(401)), "unauthorized").await;
 }
 
 #[tokio::test]

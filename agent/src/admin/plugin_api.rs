@@ -4,10 +4,12 @@
 //! change, the new configurations. Two dialects ([`dialect`]) give the codes, bodies and texts. Deliberately absent: HTTP
 //! (`admin::plugins`), the disk (`plugin::store`) and every clock.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::admin::body::Arguments;
-use crate::gateway::entities::Reference;
+use crate::gateway::entities::{Reference, Route};
 use crate::gateway::snapshot::Snapshot;
 use crate::plugin::stored::{StoredPlugin, Tokens};
 
@@ -346,13 +348,16 @@ pub fn shown_id(snapshot: &Snapshot, kind: Kind, reference: &Reference) -> Strin
 fn id_of(snapshot: &Snapshot, kind: Kind, reference: &Reference) -> Option<String> {
     let id = match kind {
         Kind::Service => &snapshot.service(reference)?.id,
-        Kind::Route => &snapshot.route(reference)?.id,
-        // An API is a route that leads to no Service; 0.13 had no other such routes.
+        Kind::Route => {
+            let route = snapshot.route(reference);
+            &route.filter(|route| route.api.is_none())?.id
+        }
+        // Of a gateway of 0.13, or a route that leads to no Service where somebody asks a later one in that dialect: 0.13 had no
+        // other such routes.
         Kind::Api => {
-            &snapshot
-                .route(reference)
-                .filter(|route| route.service_id.is_none())?
-                .id
+            let route = snapshot.route(reference);
+            let is_api = |route: &&Arc<Route>| route.api.is_some() || route.service_id.is_none();
+            &route.filter(is_api)?.id
         }
         Kind::Consumer => &snapshot.consumer(reference)?.id,
     };

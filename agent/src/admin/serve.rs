@@ -83,3 +83,6 @@ async fn next(
         () = cancel.cancelled() => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

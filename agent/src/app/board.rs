@@ -18,6 +18,7 @@ use crate::plugin::store::Store;
 use crate::plugin::{PluginConfig, PluginSet};
 use crate::ship::{ShipHandle, ShipStats};
 use crate::telemetry::ledger::ExchangeLedger;
+use crate::telemetry::status::guard::GuardStatus;
 use crate::telemetry::status::{
     Bytes, ConfigurationStatus, Counts, Delivery, Exchanges, GatewayStatus, PluginStatus, State, Status,
     WorkerStatus,
@@ -37,6 +38,7 @@ pub struct Board {
     ship: ShipHandle,
     store: Arc<Store>,
     source_name: String,
+    guard: Arc<ArcSwap<GuardStatus>>,
 }
 
 const STATES: [State; 4] = [State::Starting, State::Waiting, State::Watching, State::Stopping];
@@ -65,7 +67,14 @@ impl Board {
             ship,
             store,
             source_name,
+            guard: Arc::default(),
         }
+    }
+
+    /// Where the guard shows how it stands.
+    #[must_use]
+    pub const fn guard(&self) -> &Arc<ArcSwap<GuardStatus>> {
+        &self.guard
     }
 
     /// Where the worker shows its counters.
@@ -126,6 +135,8 @@ impl StatusSource for Board {
                 capture.reader.undecodable_records
             ));
         }
+        let guard = guard(&self.guard.load(), &pipeline, &ship);
+        problems.extend(guard.problems());
         let panics = self.worker_panics.load(Ordering::Relaxed);
         if panics > 0 {
             problems.push(format!(
@@ -137,6 +148,7 @@ impl StatusSource for Board {
             state,
             uptime_seconds: self.started.elapsed().as_secs(),
             usage: usage::of_this_process(),
+            guard,
             sockets: capture.sockets.map(SocketSource::label),
             gateways: capture.gateways.iter().map(gateway_status).collect(),
             bytes: bytes(&capture, pipeline.read_bytes),
@@ -150,6 +162,18 @@ impl StatusSource for Board {
             problems,
         }
     }
+}
+
+/// What the guard shows, with what the stages say that they hold.
+fn guard(shown: &GuardStatus, pipeline: &PipelineStats, ship: &ShipStats) -> GuardStatus {
+    let mut guard = shown.clone();
+    let queued = u64::try_from(ship.queued_bytes).unwrap_or(u64::MAX);
+    guard.memory.held_bytes.extend([
+        ("connections", pipeline.connections.held_bytes),
+        ("joins", pipeline.correlator.held_bytes),
+        ("queue", queued),
+    ]);
+    guard
 }
 
 fn gateway_status(watched: &WatchedGateway) -> GatewayStatus {
@@ -282,6 +306,7 @@ fn delivery(ship: &ShipStats) -> Delivery {
             ("attempts", ship.attempts),
             ("ended", ship.latency_count),
             ("latency_us", ship.latency_us_sum),
+            ("warnings", ship.warnings),
         ]
         .into(),
         in_flight: ship.in_flight,
@@ -290,3 +315,6 @@ fn delivery(ship: &ShipStats) -> Delivery {
         spool: ship.spool.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

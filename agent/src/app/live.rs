@@ -14,18 +14,10 @@ use crate::gateway::ports::PortMap;
 use crate::gateway::snapshot::Snapshot;
 use crate::gateway::source::GatewayState;
 use crate::pipeline::{Bound, History};
+use crate::plugin::UnboundConfig;
+use crate::plugin::from_gateway::{self, FromGateway};
 use crate::plugin::stored::StoredPlugin;
-use crate::plugin::{Inactive, InactiveReason, PluginSet, UnboundConfig, from_gateway};
 use crate::ship::ShipHandle;
-
-/// What to do with configurations that stand in the gateway's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FromGateway {
-    /// Use them, after all others.
-    Use,
-    /// Show them only.
-    Show,
-}
 
 /// The sources, strongest first: the store, the files, the environment, the gateway itself.
 #[derive(Debug)]
@@ -135,26 +127,27 @@ impl Live {
         let Some((snapshot, facts)) = &sources.gateway else {
             return Bound::unread_behind(self.ports.clone(), &sources.named());
         };
-        let mut configs = sources.named();
-        let mut notes: Vec<Inactive> = Vec::new();
-        for found in from_gateway::read(snapshot) {
-            match (found, self.from_gateway) {
-                (Ok(config), FromGateway::Use) => configs.push(config),
-                (Ok(config), FromGateway::Show) => notes.push(config.inactive(InactiveReason::NotTaken)),
-                (Err(inactive), _) => notes.push(inactive),
-            }
-        }
-        let mut plugins = PluginSet::bind(&configs, snapshot);
-        plugins.note(notes);
-        Bound {
-            plugins,
-            snapshot: Arc::clone(snapshot),
-            gateway_api_ports: setup::gateway_api_ports(facts.as_deref()),
-        }
+        bind(sources.named(), self.from_gateway, snapshot, facts.as_deref())
     }
 
     fn lock(&self) -> MutexGuard<'_, Sources> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A reading of the gateway's configuration with the `runscope` configurations bound to it. What a running agent decides by, and
+/// whoever tells what it would decide.
+#[must_use]
+pub fn bind(
+    named: Vec<UnboundConfig>,
+    from_gateway: FromGateway,
+    snapshot: &Arc<Snapshot>,
+    facts: Option<&GatewayFacts>,
+) -> Bound {
+    Bound {
+        plugins: from_gateway::bind(named, from_gateway, snapshot),
+        snapshot: Arc::clone(snapshot),
+        gateway_api_ports: setup::gateway::api_ports(facts),
     }
 }
 

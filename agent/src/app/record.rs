@@ -106,8 +106,8 @@ pub async fn record(config: Config, arguments: &RecordArgs) -> Result<(), Record
         let (config, hidden) = (config.clone(), Arc::clone(&hidden));
         tokio::spawn(source::refresh(
             source,
-            setup::pace(&config),
-            setup::ports(&config),
+            setup::gateway::pace(&config),
+            setup::gateway::ports(&config),
             Arc::new(ArcSwap::from_pointee(GatewayState::empty())),
             move |state| hidden.add(&config, &state.snapshot),
             following.clone(),
@@ -165,7 +165,7 @@ fn header(redaction: Redacted, facts: Option<&GatewayFacts>) -> Header {
         gateway: RecordedGateway {
             version: facts.map(|facts| facts.version.clone()),
             router_flavor: facts.and_then(|facts| facts.router_flavor.clone()),
-            api_ports: setup::gateway_api_ports(facts).into_iter().collect(),
+            api_ports: setup::gateway::api_ports(facts).into_iter().collect(),
         },
     }
 }

@@ -63,7 +63,7 @@ impl Files {
             return;
         }
         self.seen = now;
-        match setup::declared(&self.config) {
+        match setup::plugins::declared(&self.config) {
             Ok(configs) => {
                 tracing::info!(configurations = configs.len(), "The plugin files were edited.");
                 live.files_changed(configs);

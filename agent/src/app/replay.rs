@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::{AppError, setup};
+use super::{AppError, live, setup};
 use crate::capture::decode::{DecodeError, decode};
 use crate::capture::event::KernelTime;
 use crate::capture::recording::reader::{Next, Reader};
@@ -135,10 +135,18 @@ pub async fn replay(config: &Config, arguments: &ReplayArgs) -> Result<Replayed,
 
 /// The gateway's configuration as it is now, with what the recording knows of the gateway where nobody else says it.
 async fn bound(config: &Config, recorded: &RecordedGateway) -> Result<Bound, ReplayError> {
-    let mut plugins = setup::stored(config).map_err(AppError::Mistakes)?;
+    let mut plugins = match config.plugins.store {
+        Some(_) => {
+            setup::plugins::stored(config)
+                .map_err(AppError::Mistakes)?
+                .plugins
+        }
+        // What stands at the usual place is this host's, which need not be the recorded one.
+        None => Vec::new(),
+    };
     plugins.extend(setup::check_files(config).map_err(AppError::Mistakes)?.plugins);
     let mut state = GatewayState::empty();
-    if let Some(source) = setup::source(config).map_err(AppError::from)? {
+    if let Some(source) = setup::gateway::source(config).map_err(AppError::from)? {
         let reading = source.fetch().await.map_err(AppError::from)?;
         let profile = match reading.facts {
             None if config.gateway.router_flavor == Flavor::Auto && config.gateway.version.is_none() => {
@@ -146,12 +154,13 @@ async fn bound(config: &Config, recorded: &RecordedGateway) -> Result<Bound, Rep
             }
             None | Some(_) => reading.profile,
         };
-        let ports = source::ports_of(&setup::ports(config), reading.facts.as_ref());
+        let ports = source::ports_of(&setup::gateway::ports(config), reading.facts.as_ref());
         let (snapshot, _warnings) = Snapshot::build(reading.entities, &profile);
         state.snapshot = Arc::new(snapshot.with_ports(ports));
         state.facts = reading.facts.map(Arc::new);
     }
-    let mut bound = setup::bind(&plugins, &state);
+    let choice = setup::plugins::from_gateway(config);
+    let mut bound = live::bind(plugins, choice, &state.snapshot, state.facts.as_deref());
     if state.facts.is_none() {
         bound.gateway_api_ports.extend(&recorded.api_ports);
     }

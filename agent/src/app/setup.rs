@@ -1,54 +1,36 @@
 //! What a [`Config`] means to the stages: sources read, names resolved, bounds handed down.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kongtap_common::budget::Budget;
-
-use super::AppError;
-use super::live::FromGateway;
+use super::{AppError, live};
 use crate::admin::access::Access;
 use crate::admin::plugin_api::dialect::Dialect;
-use crate::capture::gateways::{self, Pid, SelectError, Selector};
-use crate::capture::probes::ProbeOptions;
-use crate::capture::reader::ReaderOptions;
+use crate::capture::gateways::{self, SelectError};
 use crate::capture::session::{SessionError, SessionOptions};
-use crate::capture::sources::{SocketSource, SourceChoice};
-use crate::capture::tls::choice::{Places, TlsOptions};
 use crate::clock::WallClock;
-use crate::config::{
-    AdminDialect, Config, Flavor, GatewayConfig, KonnectConfig, ProbePlacement, ProfileName, RedactBase,
-    SecretSource, SocketCapture, TlsCapture,
-};
+use crate::config::{AdminDialect, Config, ProfileName, RedactBase};
 use crate::conn::{ConnLimits, ReorderLimits};
 use crate::correlate::CorrelatorLimits;
-use crate::gateway::admin_api::AdminApi;
-use crate::gateway::admin_api::facts::GatewayFacts;
+use crate::explain::account::{self, Account, Held};
 use crate::gateway::declarative;
 use crate::gateway::document::{Mistake, Mistakes, Place, SourceFile};
-use crate::gateway::konnect::{self, Konnect};
-use crate::gateway::ports::PortMap;
-use crate::gateway::router::{KongVersion, RouterProfile};
 use crate::gateway::snapshot::{Snapshot, SnapshotWarning};
-use crate::gateway::source::api_client::{ApiOptions, ApiTls, Credential, SecretAt, Trust};
-use crate::gateway::source::{self, FileSource, GatewayState, Pace, Source, SourceError, chain, files};
+use crate::gateway::source::{self, Source, files};
 use crate::http::h1::limits::HttpLimits;
 use crate::http::h2::limits::H2Limits;
 use crate::message::Profile;
 use crate::message::redact::{RedactedNames, Redaction};
 use crate::pipeline::{Bound, Settings};
-use crate::plugin::file::EnvironmentValues;
-use crate::plugin::store::Store;
-use crate::plugin::stored::StoredPlugin;
-use crate::plugin::{PluginSet, UnboundConfig, file};
+use crate::plugin::{UnboundConfig, file};
 use crate::ship::ShipLimits;
 use crate::ship::retry::RetryLimits;
 use crate::ship::spool::SpoolOptions;
 
-/// How long the Admin API, or Konnect, may take for one answer.
-const API_TIMEOUT: Duration = Duration::from_secs(10);
+pub mod capture;
+pub mod gateway;
+pub mod plugins;
 
 /// Everything that is known before capture begins.
 #[derive(Debug)]
@@ -71,12 +53,12 @@ impl Setup {
     /// not answer is none: the agent goes on and tries again.
     pub async fn of(config: &Config) -> Result<Self, AppError> {
         let plugins = check_files(config).map_err(AppError::Mistakes)?.plugins;
-        let source = source(config)?;
+        let source = gateway::source(config)?;
         let facts = match &source {
-            Some(Source::AdminApi(api)) => facts(api).await,
+            Some(Source::AdminApi(api)) => gateway::facts(api).await,
             Some(Source::Files(_) | Source::Konnect(_)) | None => None,
         };
-        let selector = selector(config, facts.as_ref());
+        let selector = capture::selector(config, facts.as_ref());
         let missing = gateways::find(&selector).err();
         match missing {
             Some(SelectError::NoGateway) if config.gateway.wait => tracing::info!("Waiting for a gateway."),
@@ -87,32 +69,52 @@ impl Setup {
             plugins,
             source_name: source.as_ref().map(Source::to_string).unwrap_or_default(),
             source,
-            session: session_options(config, selector),
+            session: capture::session_options(config, selector),
         })
     }
 }
 
-/// Reads the files and asks the Admin API once: everything that `run` decides by, without a gateway to watch. Without a source
-/// every route is unknown, as it is for `run`.
+/// Reads the store and the files and asks the Admin API once: everything that `run` decides by, without a gateway to watch.
+/// Without a source every route is unknown, as it is for `run`.
 ///
 /// # Errors
 /// Wrong configurations, or a source that cannot be read.
-pub async fn read_once(config: &Config) -> Result<Bound, AppError> {
-    let plugins = check_files(config).map_err(AppError::Mistakes)?.plugins;
-    let Some(source) = source(config)? else {
-        return Ok(Bound::unread_behind(ports(config), &plugins));
+pub async fn read_once(config: &Config) -> Result<(Bound, Account), AppError> {
+    let stored = plugins::stored(config).map_err(AppError::Mistakes)?;
+    let declared = check_files(config).map_err(AppError::Mistakes)?.plugins;
+    let choice = plugins::from_gateway(config);
+    let named: Vec<_> = stored.plugins.iter().chain(&declared).cloned().collect();
+    let (bound, warnings) = match gateway::source(config)? {
+        None => (Bound::unread_behind(gateway::ports(config), &named), Vec::new()),
+        Some(source) => {
+            let reading = source.fetch().await?;
+            let (snapshot, warnings) = Snapshot::build(reading.entities, &reading.profile);
+            let ports = source::ports_of(&gateway::ports(config), reading.facts.as_ref());
+            let snapshot = Arc::new(snapshot.with_ports(ports));
+            let warnings = reading.notes.into_iter().chain(warnings);
+            (
+                live::bind(named, choice, &snapshot, reading.facts.as_ref()),
+                warnings.map(|warning| warning.to_string()).collect(),
+            )
+        }
     };
-    let reading = source.fetch().await?;
-    let (snapshot, warnings) = Snapshot::build(reading.entities, &reading.profile);
-    for warning in reading.notes.into_iter().chain(warnings) {
-        tracing::warn!("{warning}");
-    }
-    let snapshot = snapshot.with_ports(source::ports_of(&ports(config), reading.facts.as_ref()));
-    Ok(Bound {
-        plugins: PluginSet::bind(&plugins, &snapshot),
-        snapshot: Arc::new(snapshot),
-        gateway_api_ports: gateway_api_ports(reading.facts.as_ref()),
-    })
+    let files = config.plugins.files.iter();
+    let files: Vec<_> = files.map(|path| path.display().to_string()).collect();
+    let from_environment = declared
+        .iter()
+        .filter(|it| it.origin == file::ENVIRONMENT)
+        .count();
+    let held = Held {
+        store: &stored.path.display().to_string(),
+        stored: stored.plugins.len(),
+        store_note: stored.note.as_deref(),
+        files: &files,
+        from_files: declared.len().saturating_sub(from_environment),
+        from_environment,
+        from_gateway: choice,
+    };
+    let sources = account::sources(held, &bound.snapshot);
+    Ok((bound, Account { sources, warnings }))
 }
 
 /// What the files and the environment hold.
@@ -139,7 +141,7 @@ pub fn check_files(config: &Config) -> Result<Checked, Mistakes> {
         entities: (0, 0, 0),
         warnings: Vec::new(),
     };
-    match declarative::check(&gateway_files, &profile(config), environment) {
+    match declarative::check(&gateway_files, &gateway::profile(config), gateway::environment) {
         Ok((entities, warnings)) => {
             checked.entities = (
                 entities.services.len(),
@@ -150,7 +152,7 @@ pub fn check_files(config: &Config) -> Result<Checked, Mistakes> {
         }
         Err(found) => mistakes.extend(found.0),
     }
-    match file::read(&plugin_files, environment_values(config)) {
+    match file::read(&plugin_files, plugins::environment_values(config)) {
         Ok(plugins) => checked.plugins = plugins,
         Err(found) => mistakes.extend(found.0),
     }
@@ -159,31 +161,6 @@ pub fn check_files(config: &Config) -> Result<Checked, Mistakes> {
     } else {
         Err(Mistakes(mistakes))
     }
-}
-
-/// The `runscope` configurations of files and the environment, read again.
-///
-/// # Errors
-/// Every mistake of every file.
-pub fn declared(config: &Config) -> Result<Vec<UnboundConfig>, Mistakes> {
-    let mut mistakes = Vec::new();
-    let files = read_files(&config.plugins.files, &mut mistakes);
-    if !mistakes.is_empty() {
-        return Err(Mistakes(mistakes));
-    }
-    file::read(&files, environment_values(config))
-}
-
-/// Those of a plugin store that was named: what stands at the usual place may be another agent's, or not readable.
-///
-/// # Errors
-/// Every mistake in it.
-pub fn stored(config: &Config) -> Result<Vec<UnboundConfig>, Mistakes> {
-    let Some(path) = &config.plugins.store else {
-        return Ok(Vec::new());
-    };
-    let store = Store::open(path.clone())?;
-    Ok(store.view().plugins.iter().map(StoredPlugin::unbound).collect())
 }
 
 /// The dialect of the plugin API that is asked for.
@@ -202,28 +179,6 @@ pub fn access(config: &Config) -> Access {
     match &config.admin.token {
         Some(token) => Access::Token(token.clone()),
         None => Access::ThisHost,
-    }
-}
-
-/// What to do with `runscope` configurations in the gateway's own.
-#[must_use]
-pub const fn from_gateway(config: &Config) -> FromGateway {
-    if config.plugins.from_gateway {
-        FromGateway::Use
-    } else {
-        FromGateway::Show
-    }
-}
-
-fn environment_values(config: &Config) -> EnvironmentValues<'_> {
-    let global = config.plugins.global.as_ref();
-    EnvironmentValues {
-        access_token: global
-            .and_then(|global| global.access_token.as_ref())
-            .map(|token| token.expose()),
-        bucket_key: global.and_then(|global| global.bucket_key.as_deref()),
-        api_endpoint: global.and_then(|global| global.api_endpoint.as_deref()),
-        log_body: global.and_then(|global| global.log_body.as_deref()),
     }
 }
 
@@ -254,185 +209,6 @@ fn read_files(paths: &[PathBuf], mistakes: &mut Vec<Mistake>) -> Vec<SourceFile>
     files
 }
 
-/// The source that the configuration names; files win over an Admin API.
-///
-/// # Errors
-/// The API's address is none, or a certificate cannot be used.
-pub fn source(config: &Config) -> Result<Option<Source>, SourceError> {
-    let gateway = &config.gateway;
-    if !gateway.files.is_empty() {
-        let files = FileSource {
-            paths: gateway.files.clone(),
-            profile: profile(config),
-            lookup: environment,
-        };
-        return Ok(Some(Source::Files(files)));
-    }
-    if let Some(konnect) = &gateway.konnect {
-        let id = konnect.control_plane_id.clone();
-        let konnect = Konnect::new(konnect_options(konnect), id, profile(config))?;
-        return Ok(Some(Source::Konnect(konnect)));
-    }
-    let Some(url) = &gateway.admin_url else {
-        return Ok(None);
-    };
-    let api = AdminApi::new(admin_options(gateway, url), gateway.workspaces.clone())?;
-    Ok(Some(Source::AdminApi(api)))
-}
-
-fn admin_options(gateway: &GatewayConfig, url: &str) -> ApiOptions {
-    let token = gateway.admin_token.clone().map(SecretAt::Text);
-    let token = token.or_else(|| gateway.admin_token_file.clone().map(SecretAt::File));
-    let mut headers: Vec<_> = token
-        .map(|value| ("kong-admin-token".to_owned(), Credential { prefix: "", value }))
-        .into_iter()
-        .collect();
-    for (name, source) in &gateway.admin_headers {
-        let value = match source {
-            SecretSource::Text(secret) => SecretAt::Text(secret.clone()),
-            SecretSource::File(path) => SecretAt::File(path.clone()),
-            // A mistake, reported by the configuration's check.
-            SecretSource::Environment(_) => continue,
-        };
-        headers.push((name.clone(), Credential { prefix: "", value }));
-    }
-    let trust = match &gateway.admin_ca {
-        Some(path) => Trust::Only(path.clone()),
-        None if gateway.admin_tls_verify => Trust::Host,
-        None => Trust::Anybody,
-    };
-    let identity = gateway.admin_client_cert.clone();
-    ApiOptions {
-        url: url.to_owned(),
-        headers,
-        timeout: API_TIMEOUT,
-        tls: ApiTls {
-            trust,
-            identity: identity.zip(gateway.admin_client_key.clone()),
-        },
-    }
-}
-
-fn konnect_options(konnect: &KonnectConfig) -> ApiOptions {
-    let token = konnect.token.clone().map(SecretAt::Text);
-    let token = token.or_else(|| konnect.token_file.clone().map(SecretAt::File));
-    let bearer = token.map(|value| Credential {
-        prefix: "Bearer ",
-        value,
-    });
-    let region = konnect.region.as_deref().unwrap_or_default();
-    let address = konnect.address.clone();
-    ApiOptions {
-        url: address.unwrap_or_else(|| konnect::address_of(region)),
-        headers: bearer
-            .into_iter()
-            .map(|token| ("authorization".to_owned(), token))
-            .collect(),
-        timeout: API_TIMEOUT,
-        tls: ApiTls::default(),
-    }
-}
-
-/// Where decK's placeholders find their values.
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-/// How often the source is looked at.
-#[must_use]
-pub const fn pace(config: &Config) -> Pace {
-    Pace {
-        interval: Duration::from_secs(config.gateway.refresh_seconds),
-        full: Duration::from_secs(config.gateway.full_refresh_seconds),
-    }
-}
-
-/// The mapped ports that kongtap's own configuration names.
-#[must_use]
-pub fn ports(config: &Config) -> PortMap {
-    // What is none was refused by the configuration's check.
-    PortMap::parse(config.gateway.port_maps.iter().map(String::as_str)).unwrap_or_default()
-}
-
-fn profile(config: &Config) -> RouterProfile {
-    let flavor = match config.gateway.router_flavor {
-        Flavor::Auto => None,
-        Flavor::Traditional => Some("traditional"),
-        Flavor::TraditionalCompatible => Some("traditional_compatible"),
-        Flavor::Expressions => Some("expressions"),
-    };
-    let version = config.gateway.version.as_deref().and_then(KongVersion::parse);
-    RouterProfile::of(version, flavor)
-}
-
-async fn facts(api: &AdminApi) -> Option<GatewayFacts> {
-    match api.facts().await {
-        Ok(facts) => Some(facts),
-        Err(error) => {
-            tracing::warn!(
-                error = chain(&error),
-                "The Admin API does not answer; going on, and trying again."
-            );
-            None
-        }
-    }
-}
-
-/// Which processes to watch: those that were named, else those that the Admin API tells of, else what `/proc` shows.
-#[must_use]
-pub fn selector(config: &Config, facts: Option<&GatewayFacts>) -> Selector {
-    if !config.gateway.pids.is_empty() {
-        return Selector::Pids(config.gateway.pids.iter().copied().map(Pid).collect());
-    }
-    match facts {
-        Some(facts) if facts.master.is_some() || !facts.workers.is_empty() => Selector::Reported {
-            master: facts.master.map(Pid),
-            workers: facts.workers.iter().copied().map(Pid).collect(),
-        },
-        _ => Selector::Scan,
-    }
-}
-
-/// What to capture, and how.
-#[must_use]
-pub fn session_options(config: &Config, selector: Selector) -> SessionOptions {
-    SessionOptions {
-        selector,
-        tls: TlsOptions {
-            is_on: config.capture.tls == TlsCapture::Auto,
-            places: match config.capture.placement {
-                ProbePlacement::Auto => Places::Proven,
-                ProbePlacement::Entry => Places::Entries,
-            },
-            ..TlsOptions::default()
-        },
-        probes: ProbeOptions {
-            sockets: source_choice(config.capture.sockets),
-            ring_bytes: config.capture.ring_bytes,
-            budget: Budget {
-                head_bytes: config.capture.head_bytes,
-                body_bytes: u32::try_from(config.limits.body_bytes).unwrap_or(u32::MAX),
-            },
-            ..ProbeOptions::default()
-        },
-        reader: ReaderOptions {
-            poll: Duration::from_millis(config.capture.poll_ms),
-            ..ReaderOptions::default()
-        },
-    }
-}
-
-/// Which source of socket bytes is asked for.
-#[must_use]
-pub const fn source_choice(sockets: SocketCapture) -> SourceChoice {
-    match sockets {
-        SocketCapture::Auto => SourceChoice::Auto,
-        SocketCapture::Sock => SourceChoice::Only(SocketSource::Sock),
-        SocketCapture::Syscalls => SourceChoice::Only(SocketSource::Syscalls),
-        SocketCapture::Uprobes => SourceChoice::Only(SocketSource::Uprobes),
-    }
-}
-
 /// How messages are made, on this host.
 #[must_use]
 pub fn pipeline_settings(config: &Config) -> Settings {
@@ -460,6 +236,7 @@ pub fn pipeline_settings(config: &Config) -> Settings {
             connections: config.limits.connections,
             idle_ns: config.limits.idle_seconds.saturating_mul(1_000_000_000),
             bytes: config.limits.connection_bytes,
+            held_bytes: config.limits.held_bytes,
             reorder: ReorderLimits {
                 records: config.limits.reorder_records,
                 bytes: config.limits.reorder_bytes,
@@ -470,6 +247,7 @@ pub fn pipeline_settings(config: &Config) -> Settings {
         correlator: CorrelatorLimits {
             upstream_legs: config.limits.held_upstream_legs,
             waiting: config.limits.waiting_exchanges,
+            bytes: config.limits.waiting_bytes,
             grace_ns: config.limits.join_grace_ms.saturating_mul(1_000_000),
             ..CorrelatorLimits::default()
         },
@@ -482,16 +260,6 @@ pub fn recording_redaction(config: &Config) -> Redaction {
     let mut config = config.clone();
     config.message.redact.base = RedactBase::Default;
     redaction(&config)
-}
-
-/// Ports of the gateway's Admin and Status API.
-#[must_use]
-pub fn gateway_api_ports(facts: Option<&GatewayFacts>) -> BTreeSet<u16> {
-    facts
-        .into_iter()
-        .flat_map(|facts| facts.admin_listeners.iter().chain(&facts.status_listeners))
-        .filter_map(|listener| listener.port)
-        .collect()
 }
 
 fn redaction(config: &Config) -> Redaction {
@@ -537,16 +305,6 @@ pub fn spool_options(config: &Config) -> Option<SpoolOptions> {
         max_age: Duration::from_secs(spool.max_age_seconds),
         sync: Duration::from_millis(spool.sync_ms),
     })
-}
-
-/// A reading of the gateway's configuration with the `runscope` configurations bound to it.
-#[must_use]
-pub fn bind(configs: &[UnboundConfig], state: &GatewayState) -> Bound {
-    Bound {
-        plugins: PluginSet::bind(configs, &state.snapshot),
-        snapshot: Arc::clone(&state.snapshot),
-        gateway_api_ports: gateway_api_ports(state.facts.as_deref()),
-    }
 }
 
 #[cfg(test)]

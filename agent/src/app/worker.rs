@@ -4,15 +4,16 @@ use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::intake::Outlet;
 use super::steering::{Steering, Took};
-use crate::capture::event::CaptureEvent;
 use crate::clock;
+use crate::guard::levels::Levels;
 use crate::message::Message;
 use crate::pipeline::{History, Pipeline, PipelineStats, Settings, Sink};
 use crate::ship::ShipHandle;
@@ -23,7 +24,7 @@ const SWEEP: Duration = Duration::from_millis(100);
 
 /// What the worker works with.
 pub(super) struct Parts {
-    pub(super) batches: Receiver<Vec<CaptureEvent>>,
+    pub(super) batches: Outlet,
     pub(super) settings: Settings,
     pub(super) history: Arc<ArcSwap<History>>,
     pub(super) ledger: Arc<ExchangeLedger>,
@@ -31,6 +32,8 @@ pub(super) struct Parts {
     pub(super) stats: Arc<ArcSwap<PipelineStats>>,
     /// How often it panicked.
     pub(super) panics: Arc<AtomicU64>,
+    /// What is left undone.
+    pub(super) levels: Arc<Levels>,
     /// The way back to the probes.
     pub(super) steering: Option<Steering>,
 }
@@ -57,7 +60,8 @@ fn work(mut parts: Parts) {
     loop {
         let queue = Queue(parts.ship.clone());
         let (history, ledger) = (Arc::clone(&parts.history), Arc::clone(&parts.ledger));
-        let mut pipeline = Pipeline::new(parts.settings.clone(), history, ledger, queue);
+        let mut pipeline = Pipeline::new(parts.settings.clone(), history, ledger, queue)
+            .guarded_by(Arc::clone(&parts.levels));
         // A panic is a defect, but not one that may end the agent: what was held is lost, connections are read again from
         // their next request, and `/status` says that it happened.
         let ended = panic::catch_unwind(AssertUnwindSafe(|| drive(&mut parts, &mut pipeline, read_before)));
@@ -87,11 +91,12 @@ fn drive(parts: &mut Parts, pipeline: &mut Pipeline<Queue>, read_before: u64) {
     loop {
         let took = match parts.batches.recv_timeout(SWEEP) {
             Ok(batch) => {
-                for event in batch {
+                for event in batch.events {
                     if let (Some(skip), Some(steering)) = (pipeline.apply(event), steering.as_mut()) {
                         steering.skip(skip);
                     }
                 }
+                drop(batch.room);
                 Took::Batch
             }
             Err(RecvTimeoutError::Timeout) => Took::Nothing,
@@ -117,15 +122,16 @@ fn drive(parts: &mut Parts, pipeline: &mut Pipeline<Queue>, read_before: u64) {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::mpsc::sync_channel;
 
     use arc_swap::ArcSwap;
     use bytes::Bytes;
     use kongtap_common::record::ConnId;
 
     use super::{Parts, spawn};
+    use crate::app::intake;
     use crate::app::setup::{pipeline_settings, ship_limits};
     use crate::capture::event::{CaptureEvent, ConnOpen, DataChunk, Direction, KernelTime};
+    use crate::capture::reader::BatchSink as _;
     use crate::config::Config;
     use crate::pipeline::{Bound, History, PipelineStats};
     use crate::ship;
@@ -156,7 +162,7 @@ mod tests {
         let (queue, _shipper) = ship::new(ship_limits(&config), Arc::clone(&ledger));
         let stats = Arc::new(ArcSwap::from_pointee(PipelineStats::default()));
         let panics = Arc::new(AtomicU64::new(0));
-        let (batches, received) = sync_channel(4);
+        let (mut batches, received) = intake::channel(4, 1 << 20);
         let worker = spawn(Parts {
             batches: received,
             settings: pipeline_settings(&config),
@@ -164,6 +170,7 @@ mod tests {
             ledger: Arc::clone(&ledger),
             ship: queue,
             stats: Arc::clone(&stats),
+            levels: Arc::default(),
             panics: Arc::clone(&panics),
             steering: None,
         })
@@ -178,7 +185,7 @@ mod tests {
         };
         let (request, response) = ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n");
         batches
-            .send(vec![
+            .offer(vec![
                 CaptureEvent::Open(open),
                 data(Direction::Ingress, request),
                 data(Direction::Egress, response),

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::config::{ConfigError, SpoolConfig, spool};
+use crate::plugin::transport::ProxyChoice;
 
 /// `[ship]`
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct ShipConfig {
     pub batch: usize,
     /// Most bytes of one such post.
     pub batch_bytes: usize,
+    /// The proxy of destinations that name none; absent: as the environment says.
+    pub proxy: Option<ProxyChoice>,
     /// What gives way when the queue is full.
     pub shed: ShedConfig,
     /// When what failed is sent again.
@@ -86,6 +89,7 @@ impl Default for ShipConfig {
             drain_timeout_ms: 5_000,
             batch: 1,
             batch_bytes: 1 << 20,
+            proxy: None,
             shed: ShedConfig::default(),
             retry: RetryConfig::default(),
             breaker: BreakerConfig::default(),

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use bytes::{Buf as _, Bytes, BytesMut};
 use kongtap_common::record::ConnId;
 
-use self::memory::Held;
+use self::memory::{Held, Weight};
 use super::ConnLimits;
 use super::reorder::{Known, Placed, Window};
 use super::stats::ConnStats;
@@ -36,6 +36,7 @@ pub(super) struct Connection {
     /// What is ahead of its direction.
     window: Window,
     held: Held,
+    weight: Weight,
     /// The newest call before the protocol was known.
     call: Option<(Direction, KernelTime)>,
     last: KernelTime,
@@ -105,6 +106,7 @@ impl Connection {
             protocol,
             window: Window::default(),
             held: Held::default(),
+            weight: Weight::default(),
             call: None,
             last: at,
             stats: ConnStats::default(),

@@ -113,7 +113,6 @@ impl Window {
     }
 
     /// Bytes that wait.
-    #[cfg(test)]
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }

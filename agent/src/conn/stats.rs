@@ -29,6 +29,12 @@ pub struct ConnStats {
     pub repeated: u64,
     /// Times that a connection held more than it may, so that bodies were cut or exchanges given up.
     pub full: u64,
+    /// Bytes that all connections hold now in what is unfinished.
+    pub held_bytes: u64,
+    /// Connections whose bodies were given back because all of them together held too much.
+    pub released_bodies: u64,
+    /// Connections that were given up for that.
+    pub given_up_heaviest: u64,
     /// Connections that are HTTP/2.
     pub http2: u64,
     /// Connections that are ciphertext.
@@ -42,7 +48,7 @@ pub struct ConnStats {
 impl ConnStats {
     /// Every count with its name in `/status` and metrics.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 24] {
+    pub fn named(&self) -> [(&'static str, u64); 27] {
         [
             ("open", self.open),
             ("opened", self.opened),
@@ -56,6 +62,9 @@ impl ConnStats {
             ("reordered", self.reordered),
             ("repeated", self.repeated),
             ("full", self.full),
+            ("held_bytes", self.held_bytes),
+            ("released_bodies", self.released_bodies),
+            ("given_up_heaviest", self.given_up_heaviest),
             ("http2", self.http2),
             ("ciphertext", self.ciphertext),
             ("not_http", self.not_http),

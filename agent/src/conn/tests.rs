@@ -11,6 +11,7 @@ mod losses;
 mod parser_bounds;
 mod properties;
 mod protocols;
+mod together;
 
 use bytes::Bytes;
 use kongtap_common::record::ConnId;

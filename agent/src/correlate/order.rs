@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use self::assign::Verdict;
 use self::evidence::{Attempt, Client};
+use super::held::bytes_of;
 use super::shelf::{Key, Shelf};
 use crate::capture::event::KernelTime;
 use crate::http::exchange::{Exchange, HeadState, Outcome};
@@ -69,8 +70,10 @@ struct Gone {
 #[derive(Debug, Default)]
 pub(super) struct Order {
     clients: VecDeque<(KernelTime, Exchange)>,
+    client_bytes: usize,
     /// By the number of their arrival.
     legs: BTreeMap<u64, HeldLeg>,
+    leg_bytes: usize,
     next_arrival: u64,
     /// As [`HeldLeg::is_contested`], for legs on the shelf.
     contested: HashSet<Key>,
@@ -97,16 +100,28 @@ impl Order {
         self.legs.len()
     }
 
+    /// What the clients hold.
+    pub(super) const fn client_bytes(&self) -> usize {
+        self.client_bytes
+    }
+
+    /// What the legs hold.
+    pub(super) const fn leg_bytes(&self) -> usize {
+        self.leg_bytes
+    }
+
     /// Whether a leg is worth keeping: the gateway made it for a client.
     pub(super) fn takes(leg: &Exchange) -> bool {
         leg.request.as_ref().is_some_and(evidence::is_on_behalf)
     }
 
     pub(super) fn hold_client(&mut self, client: Exchange, now: KernelTime) {
+        self.client_bytes = self.client_bytes.saturating_add(bytes_of(&client));
         self.clients.push_back((now, client));
     }
 
     pub(super) fn hold_leg(&mut self, leg: Exchange, now: KernelTime) {
+        self.leg_bytes = self.leg_bytes.saturating_add(bytes_of(&leg));
         let held = HeldLeg {
             since: now,
             leg,
@@ -141,6 +156,7 @@ impl Order {
     /// Takes out the oldest client.
     pub(super) fn pop_client(&mut self) -> Option<Due> {
         let (since, client) = self.clients.pop_front()?;
+        self.client_bytes = self.client_bytes.saturating_sub(bytes_of(&client));
         Some(Due {
             key: None,
             since,
@@ -151,6 +167,7 @@ impl Order {
     /// Takes out the oldest leg.
     pub(super) fn pop_leg(&mut self) -> Option<Exchange> {
         let (_, held) = self.legs.pop_first()?;
+        self.leg_bytes = self.leg_bytes.saturating_sub(bytes_of(&held.leg));
         self.forget_leg(asked_at(&held.leg).unwrap_or(held.since));
         Some(held.leg)
     }
@@ -323,12 +340,12 @@ impl Order {
 
     fn take(&mut self, place: Place, shelf: &mut Shelf<Exchange>) -> Vec<Exchange> {
         match place {
-            Place::Held(arrival) => self
-                .legs
-                .remove(&arrival)
-                .map(|held| held.leg)
-                .into_iter()
-                .collect(),
+            Place::Held(arrival) => {
+                let held = self.legs.remove(&arrival);
+                let bytes = held.as_ref().map_or(0, |held| bytes_of(&held.leg));
+                self.leg_bytes = self.leg_bytes.saturating_sub(bytes);
+                held.map(|held| held.leg).into_iter().collect()
+            }
             Place::Shelf(key) => shelf.take(&key),
         }
     }

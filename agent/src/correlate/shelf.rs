@@ -26,12 +26,14 @@ pub(super) struct Shelf<T> {
     /// The arrival numbers of each key, ascending; never an empty list, never a number that is not in `slots`.
     arrivals: HashMap<Key, Vec<u64>>,
     next_arrival: u64,
+    bytes: usize,
 }
 
 #[derive(Debug)]
 struct Slot<T> {
     key: Key,
     since: KernelTime,
+    bytes: usize,
     value: T,
 }
 
@@ -41,6 +43,7 @@ impl<T> Default for Shelf<T> {
             slots: BTreeMap::new(),
             arrivals: HashMap::new(),
             next_arrival: 0,
+            bytes: 0,
         }
     }
 }
@@ -48,6 +51,11 @@ impl<T> Default for Shelf<T> {
 impl<T> Shelf<T> {
     pub(super) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// What the values hold together.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn contains(&self, key: &Key) -> bool {
@@ -76,7 +84,9 @@ impl<T> Shelf<T> {
             .is_some_and(|(_, oldest)| now.ns_since(oldest.since) >= age_ns)
     }
 
-    pub(super) fn put(&mut self, key: Key, now: KernelTime, value: T) {
+    /// Takes in a value that holds so many bytes.
+    pub(super) fn put(&mut self, key: Key, now: KernelTime, value: T, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
         let arrival = self.next_arrival;
         self.next_arrival += 1;
         self.arrivals.entry(key.clone()).or_default().push(arrival);
@@ -85,6 +95,7 @@ impl<T> Shelf<T> {
             Slot {
                 key,
                 since: now,
+                bytes,
                 value,
             },
         );
@@ -93,16 +104,22 @@ impl<T> Shelf<T> {
     /// Takes out the values of `key`, oldest first.
     pub(super) fn take(&mut self, key: &Key) -> Vec<T> {
         let arrivals = self.arrivals.remove(key).unwrap_or_default();
-        arrivals
-            .iter()
-            .filter_map(|arrival| self.slots.remove(arrival))
-            .map(|slot| slot.value)
-            .collect()
+        let slots = arrivals.iter().filter_map(|arrival| self.slots.remove(arrival));
+        let mut values = Vec::with_capacity(arrivals.len());
+        for slot in slots {
+            self.bytes = self.bytes.saturating_sub(slot.bytes);
+            values.push(slot.value);
+        }
+        values
     }
 
     /// Takes out the value that came first.
     pub(super) fn pop_oldest(&mut self) -> Option<(Key, T)> {
-        let (arrival, Slot { key, value, .. }) = self.slots.pop_first()?;
+        let (arrival, slot) = self.slots.pop_first()?;
+        let Slot {
+            key, value, bytes, ..
+        } = slot;
+        self.bytes = self.bytes.saturating_sub(bytes);
         if let Some(arrivals) = self.arrivals.get_mut(&key) {
             arrivals.retain(|other| *other != arrival);
             if arrivals.is_empty() {

@@ -14,6 +14,7 @@ const LIMITS: CorrelatorLimits = CorrelatorLimits {
     upstream_legs: 4,
     upstream_age_ns: 1000,
     waiting: 2,
+    bytes: 1 << 20,
     grace_ns: 100,
 };
 
@@ -112,7 +113,10 @@ fn check(what: &str, steps: Vec<(u64, Step, &[&str])>, figures: &[(&str, u64)]) 
         assert_eq!(out, expected, "{what}, at {at}");
     }
     let stats = correlator.stats();
-    let left: Vec<(&str, u64)> = stats.named().filter(|(_, figure)| *figure > 0).collect();
+    let left: Vec<(&str, u64)> = stats
+        .named()
+        .filter(|(name, figure)| *figure > 0 && *name != "held_bytes")
+        .collect();
     assert_eq!(left, figures, "{what}");
 }
 
@@ -388,6 +392,43 @@ fn the_oldest_make_room() {
 }
 
 #[test]
+fn what_waits_is_bounded_by_its_bytes_and_the_oldest_of_the_most_leaves() {
+    let padded = |mut exchange: Exchange, bytes: usize| {
+        let request = exchange.request.as_mut().unwrap();
+        request.body.bytes = vec![b'x'; bytes].into();
+        exchange
+    };
+    let mut correlator = Correlator::new(CorrelatorLimits {
+        upstream_legs: 100,
+        waiting: 100,
+        bytes: 40_000,
+        ..LIMITS
+    });
+    let mut out = Vec::new();
+    for serial in 0..100 {
+        let at = KernelTime(serial);
+        let id = format!("c{serial}");
+        correlator.offer(padded(proxied(serial, &id, 200), 2000), at, &mut out);
+        let id = format!("l{serial}");
+        correlator.offer(padded(leg(1000 + serial, &id), 100), at, &mut out);
+        assert!(correlator.stats().held_bytes <= 40_000);
+    }
+    let stats = correlator.stats();
+    assert!(stats.waiting > 5 && stats.upstream_held > 5, "{stats:?}");
+    let left: Vec<u64> = out.iter().flat_map(serials).collect();
+    assert_eq!(u64::try_from(left.len()).unwrap(), stats.evicted);
+    let clients: Vec<u64> = left.iter().copied().filter(|serial| *serial < 1000).collect();
+    assert!(
+        clients.is_sorted() && clients[0] == 0,
+        "the oldest first: {clients:?}"
+    );
+    let (clients, legs) = (clients.len(), left.len() - clients.len());
+    assert!(clients > 0 && legs > 0, "{clients} clients, {legs} legs");
+    correlator.flush(&mut out);
+    assert_eq!(correlator.stats().held_bytes, 0);
+}
+
+#[test]
 fn the_recorded_gateway_is_joined() {
     for legs_first in [true, false] {
         let mut correlator = Correlator::new(CorrelatorLimits::default());
@@ -466,11 +507,12 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 fn any_limits() -> impl Strategy<Value = CorrelatorLimits> {
-    (0..6_usize, 0..200_u64, 0..4_usize, 0..60_u64).prop_map(
-        |(upstream_legs, upstream_age_ns, waiting, grace_ns)| CorrelatorLimits {
+    (0..6_usize, 0..200_u64, 0..4_usize, 0..20_000_usize, 0..60_u64).prop_map(
+        |(upstream_legs, upstream_age_ns, waiting, bytes, grace_ns)| CorrelatorLimits {
             upstream_legs,
             upstream_age_ns,
             waiting,
+            bytes,
             grace_ns,
         },
     )
@@ -543,6 +585,8 @@ proptest! {
             let gone = u64::try_from(left.len()).expect("a small number");
             assert_eq!(clients + legs, gone, "each figure counts what left");
             assert_eq!(gone + held, offered, "nothing is lost");
+            assert!(stats.held_bytes <= u64::try_from(limits.bytes).expect("a small number"));
+            assert_eq!(stats.held_bytes == 0, held == 0, "each holds something, nothing holds nothing");
             assert!(stats.upstream_held <= 2 * u64::try_from(limits.upstream_legs).expect("a small number"));
             assert!(stats.waiting <= 2 * u64::try_from(limits.waiting).expect("a small number"));
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::account::{self, Account, Held};
 use super::ask::{Ask, AskError, Protocol, Words};
 use super::{ExplainError, Explanation, Foreseen, explain};
 use crate::cli::exit::Exit;
@@ -12,8 +13,9 @@ use crate::gateway::document::SourceFile;
 use crate::gateway::router::{Fit, RouterFlavor, RouterProfile};
 use crate::gateway::snapshot::{ConsumerMatch, RouteMatch, Snapshot};
 use crate::pipeline::Bound;
+use crate::plugin::from_gateway::{self, FromGateway};
 use crate::plugin::trace::Found;
-use crate::plugin::{Decision, PluginSet, file};
+use crate::plugin::{Decision, file};
 
 const KONG_YML: &str = include_str!("../../../testdata/kong-yml/lab-3.9.1/kong.yml");
 const RUNSCOPE_YML: &str = include_str!("../../../testdata/explain/runscope.yml");
@@ -31,7 +33,7 @@ fn bound(gateway: &str, plugins: &str, flavor: RouterFlavor) -> Bound {
     .unwrap_or_else(|it| panic!("{it}"));
     let (snapshot, _) = Snapshot::build(entities, &RouterProfile::from(flavor));
     Bound {
-        plugins: PluginSet::bind(&configs, &snapshot),
+        plugins: from_gateway::bind(configs, FromGateway::Show, &snapshot),
         snapshot: Arc::new(snapshot),
         gateway_api_ports: [].into(),
     }
@@ -51,13 +53,35 @@ fn words<'a>(method: &'a str, url: &'a str, headers: &'a [String]) -> Words<'a> 
 }
 
 fn explained(bound: &Bound, words: Words<'_>) -> Explanation {
+    explained_with(bound, Account::default(), words)
+}
+
+fn explained_with(bound: &Bound, account: Account, words: Words<'_>) -> Explanation {
     let ask = Ask::of(words).expect("a request");
-    explain(bound, &ask).expect("an explanation")
+    explain(bound, account, &ask).expect("an explanation")
+}
+
+/// As if the agent had an empty store and the file of the recordings.
+fn account(bound: &Bound, declared: usize) -> Account {
+    let held = Held {
+        store: "/var/lib/kongtap/runscope.yml",
+        stored: 0,
+        store_note: None,
+        files: &["runscope.yml".to_owned()],
+        from_files: declared,
+        from_environment: 0,
+        from_gateway: FromGateway::Show,
+    };
+    Account {
+        sources: account::sources(held, &bound.snapshot),
+        warnings: Vec::new(),
+    }
 }
 
 #[test]
 fn what_is_said_of_requests_to_the_recorded_gateway() {
     let bound = recorded();
+    let explained = |bound: &Bound, words: Words<'_>| explained_with(bound, account(bound, 5), words);
     let key = ["apikey: alice-key-1".to_owned()];
     let bobs = ["apikey: bob-key-1".to_owned()];
     let by_key = explained(&bound, words("GET", "http://127.0.0.1:8000/keyed/json", &key));
@@ -90,6 +114,130 @@ fn what_is_said_of_requests_to_the_recorded_gateway() {
         let text = explained(&bound, words).to_string();
         assert_eq!(text, expected, "{case}:\n{text}");
     }
+}
+
+#[test]
+fn a_refusal_is_said_with_its_route_and_what_is_passed_on_where_there_is_none() {
+    let text = "
+_format_version: '3.0'
+services:
+- name: s
+  url: http://up.test:81/base
+  routes:
+  - {name: tls, paths: [/tls], protocols: [https]}
+  - {name: moved, paths: [/moved], protocols: [https], https_redirect_status_code: 308}
+  - {name: grpc, paths: [/grpc], protocols: [grpc]}
+  - {name: grpcs, paths: [/gs], protocols: [grpcs]}
+  - {name: users, paths: ['~/users/(?<id>[0-9]+)'], preserve_host: true}
+";
+    let alone = "plugins: [{name: runscope, service: s, config: {access_token: t, bucket_key: b}}]";
+    let bound = bound(text, alone, RouterFlavor::TraditionalCompatible);
+    let grpc = ["Content-Type: application/grpc".to_owned()];
+    for (case, words, route, expected) in [
+        (
+            "https only",
+            words("GET", "/tls", &[]),
+            "tls",
+            Err("426: the route serves https only"),
+        ),
+        (
+            "a redirect",
+            words("GET", "/moved", &[]),
+            "moved",
+            Err("308: the route serves https only"),
+        ),
+        (
+            "by TLS",
+            words("GET", "https://h/tls", &[]),
+            "tls",
+            Ok("/base, Host: up.test:81, X-Forwarded-Prefix: /tls"),
+        ),
+        (
+            "no gRPC",
+            words("GET", "/grpc", &[]),
+            "grpc",
+            Err("415: the route serves gRPC, and this is not (Content-Type)"),
+        ),
+        (
+            "by HTTP/1.1",
+            words("POST", "/grpc", &grpc),
+            "grpc",
+            Err("426: gRPC needs HTTP/2"),
+        ),
+        (
+            "plain gRPC",
+            words("POST", "grpc://h/gs", &[]),
+            "grpcs",
+            Err("200 with grpc-status 1: the route serves grpcs only"),
+        ),
+        (
+            "groups, a query, the client's own host",
+            words("GET", "http://h:8000/users/7/x?a=%20", &[]),
+            "users",
+            Ok("/base/x?a=%20, Host: h:8000, X-Forwarded-Prefix: /users/7 (captures 1=7, id=7)"),
+        ),
+    ] {
+        let explanation = explained(&bound, words);
+        let named = explanation
+            .route
+            .route
+            .as_ref()
+            .and_then(|route| route.name.as_deref());
+        assert_eq!(named, Some(route), "{case}");
+        let text = explanation.to_string();
+        let (line, answer) = match expected {
+            Ok(passed) => (format!("\n  passed on as   {passed}\n"), "applies"),
+            // No plugin of the route runs.
+            Err(why) => (format!("\n  the gateway answers by itself: {why}\n"), "none"),
+        };
+        assert!(text.contains(&line), "{case}: {line:?} in\n{text}");
+        assert_eq!(explanation.configuration.answer, answer, "{case}");
+        assert_eq!(explanation.upstream.is_some(), expected.is_ok(), "{case}");
+    }
+}
+
+#[test]
+fn what_is_not_evaluated_and_a_store_that_is_not_for_us_are_said() {
+    let text = "{_format_version: '3.0', services: [{name: s, routes: [{name: r, paths: [/r]}, {name: tls, snis: [a.test]}]}]}";
+    let entities = declarative::read(&[SourceFile {
+        name: Arc::from("kong.yml"),
+        bytes: text.as_bytes().to_vec(),
+    }])
+    .expect("a configuration");
+    let (snapshot, warnings) = Snapshot::build(entities, &RouterProfile::default());
+    let held = Held {
+        store: "/s.yml",
+        stored: 0,
+        store_note: Some("cannot be read (permission denied)"),
+        files: &[],
+        from_files: 0,
+        from_environment: 1,
+        from_gateway: FromGateway::Use,
+    };
+    let account = Account {
+        sources: account::sources(held, &snapshot),
+        warnings: warnings.iter().map(ToString::to_string).collect(),
+    };
+    let bound = Bound {
+        snapshot: Arc::new(snapshot),
+        ..Bound::unread(&[])
+    };
+    let explanation = explained_with(&bound, account, words("GET", "/r", &[]));
+    let text = explanation.to_string();
+    for line in [
+        "  store        none in /s.yml (cannot be read (permission denied))\n",
+        "  files        none\n",
+        "  environment  1\n",
+        "  gateway      none\n",
+        "\nOf the gateway's configuration is not evaluated:\n  route tls asks for the server name of the TLS handshake, which is not seen",
+    ] {
+        assert!(text.contains(line), "{line:?} in\n{text}");
+    }
+    assert!(
+        explanation
+            .to_json()
+            .contains("\"warnings\": [\n    \"route tls asks")
+    );
 }
 
 #[test]
@@ -147,7 +295,7 @@ fn words_that_are_wrong_are_said_to_be() {
     };
     let ask = Ask::of(nobody).expect("a request");
     assert_eq!(
-        explain(&recorded(), &ask),
+        explain(&recorded(), Account::default(), &ask),
         Err(ExplainError::NoConsumer("zoe".to_owned()))
     );
 }
@@ -256,7 +404,7 @@ proptest! {
                 ..words(["GET", "POST", "OPTIONS"][method], urls[url], &headers)
             };
             let ask = Ask::of(words).expect("a request");
-            let explanation = explain(&bound, &ask).expect("an explanation");
+            let explanation = explain(&bound, Account::default(), &ask).expect("an explanation");
             let given = ask.consumer.as_ref().and_then(|reference| bound.snapshot.consumer(reference));
             let joined = Foreseen::of(&bound, &ask, given.map(|it| &**it)).joined;
             let resolution = bound.snapshot.resolve(&joined);

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use super::{Explanation, Named};
+use super::{Explanation, Named, UpstreamAnswer};
 use crate::gateway::snapshot::KnownBy;
 use crate::plugin::trace::Found;
+
+/// The most sentences about what is not evaluated; each is about a route or another entity of its own.
+const MAX_WARNINGS: usize = 20;
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -16,6 +19,9 @@ impl fmt::Display for Explanation {
             "  service        {}",
             self.service.as_ref().map_or_else(|| "none".to_owned(), title)
         )?;
+        if let Some(upstream) = &self.upstream {
+            writeln!(f, "  passed on as   {}", upstream_line(upstream))?;
+        }
         writeln!(f, "  consumer       {}", self.consumer_line())?;
         writeln!(f, "  configuration  {}", self.configuration_line())?;
         if let Some(refusal) = &self.route.refusal {
@@ -23,7 +29,9 @@ impl fmt::Display for Explanation {
         }
         self.routes(f)?;
         self.consumers(f)?;
-        self.scopes(f)
+        self.scopes(f)?;
+        self.sources(f)?;
+        self.warnings(f)
     }
 }
 
@@ -125,6 +133,58 @@ impl Explanation {
         }
         Ok(())
     }
+
+    fn sources(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "\nThey come from, of two with the same scope the first counting:"
+        )?;
+        for source in &self.configuration.sources {
+            let count = match source.configurations {
+                0 => "none".to_owned(),
+                some => some.to_string(),
+            };
+            write!(f, "  {:<12} {count}", source.source)?;
+            if !source.files.is_empty() {
+                write!(f, " in {}", source.files.join(", "))?;
+            }
+            if let Some(note) = &source.note {
+                write!(f, " ({note})")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+
+    fn warnings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.warnings.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\nOf the gateway's configuration is not evaluated:")?;
+        for warning in self.warnings.iter().take(MAX_WARNINGS) {
+            writeln!(f, "  {warning}")?;
+        }
+        let others = self.warnings.len().saturating_sub(MAX_WARNINGS);
+        if others > 0 {
+            writeln!(f, "  and {others} more (--json has all)")?;
+        }
+        Ok(())
+    }
+}
+
+fn upstream_line(upstream: &UpstreamAnswer) -> String {
+    let mut line = upstream.target.clone();
+    for (name, value) in [("Host", &upstream.host), ("X-Forwarded-Prefix", &upstream.prefix)] {
+        if let Some(value) = value {
+            line.push_str(&format!(", {name}: {value}"));
+        }
+    }
+    if !upstream.captures.is_empty() {
+        let captures = upstream.captures.iter();
+        let captures: Vec<_> = captures.map(|(name, text)| format!("{name}={text}")).collect();
+        line.push_str(&format!(" (captures {})", captures.join(", ")));
+    }
+    line
 }
 
 fn title(named: &Named) -> String {

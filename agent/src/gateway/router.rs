@@ -25,7 +25,8 @@ pub use considered::{Considered, Criterion, Fit};
 pub use path::normalise;
 pub use profile::{ClientAddress, KongVersion, RouterFlavor, RouterProfile};
 pub use request::{RequestFacts, ServerName};
-pub use upstream::{Approach, PathMatch, Refusal, refusal};
+pub use upstream::captures::Capture;
+pub use upstream::{Approach, PassedOn, PathMatch, Refusal, refusal};
 
 /// The routes of one reading, ready to match.
 #[derive(Debug)]
@@ -139,20 +140,29 @@ impl Router {
         &self.profile
     }
 
-    /// The path that a matched request has on the upstream leg, without its query and as normalised: bytes that the
-    /// gateway escapes again on sending are not escaped here. `service` is the route's.
+    /// What the gateway sends on of a matched request, the path as normalised: bytes that it escapes again on sending are not
+    /// escaped here. `service` is the route's, `host` the client's `Host`.
     #[must_use]
-    pub fn upstream_path(&self, matched: &Matched<'_>, service: Option<&Service>) -> Vec<u8> {
-        let of_api = matched.route.api.as_ref().map(|api| &api.upstream);
+    pub fn passed_on(
+        &self,
+        matched: &Matched<'_>,
+        service: Option<&Service>,
+        host: Option<&[u8]>,
+    ) -> PassedOn {
+        let Matched {
+            route,
+            path,
+            request_path,
+        } = matched;
+        let of_api = route.api.as_ref().map(|api| &api.upstream);
         let upstream = of_api.or_else(|| service.map(|service| &service.upstream));
         let base = upstream.and_then(|upstream| upstream.path.as_deref());
-        upstream::upstream_path(
-            matched.route,
-            base,
-            &matched.request_path,
-            &matched.path,
-            &self.profile,
-        )
+        PassedOn {
+            path: upstream::upstream_path(route, base, request_path, path, &self.profile),
+            host: upstream::upstream_host(route, upstream, host),
+            prefix: matched.stripped().map(<[u8]>::to_vec),
+            captures: upstream::captures::of(&route.paths, request_path, path, &self.profile),
+        }
     }
 }
 

@@ -94,6 +94,12 @@ impl BodyBuilder {
         self.limit = self.kept.len();
     }
 
+    /// Keeps nothing of it, and gives back what was kept.
+    pub(super) fn release(&mut self) {
+        self.limit = 0;
+        self.kept = BytesMut::new();
+    }
+
     /// Takes a hole of unknown length.
     pub(super) const fn push_open_hole(&mut self) {
         if self.first_hole_at.is_none() {

@@ -2,8 +2,11 @@
 //!
 //! In: [`BuildInput`]. Out: JSON text, written field by field from borrowed parts.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
+use crate::guard::levels::Shed;
 use crate::http::exchange::{Body, Request, Response, Version};
 use crate::http::headers::Headers;
 use crate::message::body::BodyField;
@@ -11,6 +14,7 @@ use crate::message::fields::{Digits, HeaderObject, SecondsFromMs, Text};
 use crate::message::form::Form;
 use crate::message::kong::{Kong, UniqueIdentifier};
 use crate::message::redact::{MARK, RedactedBody, Rules};
+use crate::message::shedding::cut;
 use crate::message::{BuildInput, Profile, answer, target};
 
 /// Room for everything but bodies and headers: the fixed keys, the `kong` object, timestamps.
@@ -21,12 +25,23 @@ const OVERHEAD_BYTES: usize = 1536;
     clippy::expect_used,
     reason = "memory takes every byte, every key is text and no value refuses to be written"
 )]
-pub(super) fn write(input: &BuildInput<'_>) -> Vec<u8> {
+pub(super) fn write(input: &BuildInput<'_>, shed: Shed) -> Vec<u8> {
     let rules = Rules::new(input.redaction, &input.resolution.credentials).decoding(input.decoded_bytes);
-    let document = Document::new(input, &rules);
-    let mut json = Vec::with_capacity(document.estimated_bytes(input));
+    let client = &input.joined.client;
+    let bodies = Bodies {
+        request: client.request.as_ref().map(|request| cut(&request.body, shed)),
+        response: client.response.as_ref().map(|response| cut(&response.body, shed)),
+    };
+    let document = Document::new(input, &rules, &bodies, shed);
+    let mut json = Vec::with_capacity(document.estimated_bytes(input, &bodies));
     serde_json::to_writer(&mut json, &document).expect("JSON is written to memory");
     json
+}
+
+/// What is left of the bodies under the steps in force.
+struct Bodies<'a> {
+    request: Option<Cow<'a, Body>>,
+    response: Option<Cow<'a, Body>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,34 +84,45 @@ struct ResponseObject<'a> {
 }
 
 impl<'a> Document<'a> {
-    fn new(input: &BuildInput<'a>, rules: &Rules<'_>) -> Self {
-        let request = input.joined.client.request.as_ref();
-        let response = input.joined.client.response.as_ref();
+    fn new(input: &BuildInput<'a>, rules: &Rules<'_>, bodies: &'a Bodies<'_>, shed: Shed) -> Self {
+        let request = input
+            .joined
+            .client
+            .request
+            .as_ref()
+            .zip(bodies.request.as_deref());
+        let response = input
+            .joined
+            .client
+            .response
+            .as_ref()
+            .zip(bodies.response.as_deref());
         let shape = BodyShape::of(input);
         let shown = match request {
-            Some(request) if shape.request == BodyPart::Captured => {
-                rules.hide_in_body(&request.headers, &request.body)
+            Some((request, body)) if shape.request == BodyPart::Captured => {
+                rules.hide_in_body(&request.headers, body)
             }
             Some(_) | None => RedactedBody::Shown((&[]).into()),
         };
         let is_withheld = shown == RedactedBody::Withheld;
         Self {
-            request: request.map(|request| request_object(input, rules, request, shape, shown)),
-            response: response.map(|response| response_object(input, rules, response, shape)),
+            request: request
+                .map(|(request, body)| request_object(input, rules, request, body.is_whole(), shape, shown)),
+            response: response.map(|(response, body)| response_object(input, rules, response, body, shape)),
             unique_identifier: match input.profile {
                 Profile::Plugin => None,
                 Profile::Extended => Some(UniqueIdentifier::of(input.joined, input.wall)),
             },
             kong: match input.profile {
                 Profile::Plugin => None,
-                Profile::Extended => Some(Kong::new(input, rules, is_withheld)),
+                Profile::Extended => Some(Kong::new(input, rules, is_withheld, shed)),
             },
         }
     }
 
     /// A guess at the text's length that spares the buffer most of its growing: it has room for the quotes of a body that is JSON
     /// itself; other escapes and base64 take more.
-    fn estimated_bytes(&self, input: &BuildInput<'_>) -> usize {
+    fn estimated_bytes(&self, input: &BuildInput<'_>, bodies: &Bodies<'_>) -> usize {
         let headers = |headers: &Headers| -> usize {
             headers
                 .0
@@ -104,14 +130,16 @@ impl<'a> Document<'a> {
                 .map(|header| header.name.len() + header.value.len() + 6)
                 .sum()
         };
-        let body = |field: Option<&BodyField<'_>>, body: &Body| field.map_or(0, |_| body.bytes.len());
+        let body = |field: Option<&BodyField<'_>>, body: Option<&Body>| {
+            field.and(body).map_or(0, |body| body.bytes.len())
+        };
         let request = input.joined.client.request.as_ref().map_or(0, |request| {
             let shown = self.request.as_ref().and_then(|part| part.body.as_ref());
-            body(shown, &request.body) + request.target.len()
+            body(shown, bodies.request.as_deref()) + request.target.len()
         });
         let response = input.joined.client.response.as_ref().map_or(0, |response| {
             let shown = self.response.as_ref().and_then(|part| part.body.as_ref());
-            body(shown, &response.body) + headers(&response.headers)
+            body(shown, bodies.response.as_deref()) + headers(&response.headers)
         });
         let bodies_and_headers = request + response + headers(input.request_headers);
         bodies_and_headers + bodies_and_headers / 4 + OVERHEAD_BYTES
@@ -122,10 +150,10 @@ fn request_object<'a>(
     input: &BuildInput<'a>,
     rules: &Rules<'_>,
     request: &'a Request,
+    is_whole: bool,
     shape: BodyShape,
     shown: RedactedBody<'a>,
 ) -> RequestObject<'a> {
-    let is_whole = request.body.is_whole();
     let is_form = shape.request == BodyPart::Captured && Form::is_claimed(&request.headers);
     let form = match (&shown, shape.request) {
         (_, BodyPart::Absent) => None,
@@ -164,14 +192,15 @@ fn response_object<'a>(
     input: &BuildInput<'a>,
     rules: &Rules<'_>,
     response: &'a Response,
+    captured: &'a Body,
     shape: BodyShape,
 ) -> ResponseObject<'a> {
     let body = match shape.response {
         BodyPart::Absent => None,
         BodyPart::Empty => Some(BodyField::Text("".into())),
         BodyPart::Captured => Some(BodyField::new(
-            (&*response.body.bytes).into(),
-            response.body.is_whole(),
+            (&*captured.bytes).into(),
+            captured.is_whole(),
             input.profile,
         )),
     };

@@ -12,6 +12,8 @@ use uuid::Uuid;
 use crate::clock::WallClock;
 use crate::correlate::{JoinedBy, JoinedExchange};
 use crate::gateway::snapshot::{ConsumerMatch, KnownBy, RouteMatch};
+use crate::guard::Resource;
+use crate::guard::levels::Shed;
 use crate::http::anomaly::Anomalies;
 use crate::http::exchange::{Body, HeadState, Peer, Version};
 use crate::http::h1::Side;
@@ -21,6 +23,7 @@ use crate::message::answer::{self, AnsweredBy};
 use crate::message::fields::HeaderObject;
 use crate::message::latencies::Latencies;
 use crate::message::redact::Rules;
+use crate::message::shedding::cut;
 
 /// Longest request id that is taken for one; Kong's has 32 characters.
 const MAX_REQUEST_ID_BYTES: usize = 128;
@@ -98,6 +101,9 @@ pub(super) struct Kong<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<Upstream>,
     latencies: Latencies,
+    /// The part of all exchanges that is shipped, when that is not all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sampling: Option<f64>,
     completeness: Completeness,
     #[serde(skip_serializing_if = "Anomalies::is_empty")]
     anomalies: Anomalies,
@@ -215,6 +221,9 @@ struct Captured {
     state: CaptureState,
     captured_bytes: u64,
     total_bytes: u64,
+    /// What the agent is short of, if it cuts bodies for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shed: Option<&'static str>,
     #[serde(skip_serializing_if = "is_false")]
     withheld: bool,
 }
@@ -245,9 +254,16 @@ enum CaptureState {
 
 impl<'a> Kong<'a> {
     /// `is_withheld`: redaction could not search the request's body.
-    pub(super) fn new(input: &BuildInput<'a>, rules: &Rules<'_>, is_withheld: bool) -> Self {
+    pub(super) fn new(input: &BuildInput<'a>, rules: &Rules<'_>, is_withheld: bool, shed: Shed) -> Self {
         let joined = input.joined;
         let client = &joined.client;
+        let rate = shed.rate();
+        // Where no bodies are wanted, none is missed.
+        let shed = if input.config.log_body {
+            shed
+        } else {
+            Shed::default()
+        };
         Self {
             route: match &input.resolution.route {
                 RouteMatch::Matched(route) => Some(Named {
@@ -294,6 +310,7 @@ impl<'a> Kong<'a> {
                 attempts: joined.upstream.len(),
             }),
             latencies: Latencies::new(joined),
+            sampling: rate.leaves_out().then(|| rate.part()),
             completeness: Completeness {
                 verdict: VerdictObject::new(joined),
                 request: Captured::new(
@@ -302,6 +319,7 @@ impl<'a> Kong<'a> {
                         .as_ref()
                         .map(|request| (request.head, &request.body)),
                     is_withheld,
+                    shed,
                 ),
                 response: Captured::new(
                     client
@@ -309,6 +327,7 @@ impl<'a> Kong<'a> {
                         .as_ref()
                         .map(|response| (response.head, &response.body)),
                     false,
+                    shed,
                 ),
                 upstream: answer::is_upstream_unseen(joined).then_some("not_seen"),
             },
@@ -339,16 +358,18 @@ const fn version_text(version: Version) -> &'static str {
 }
 
 impl Captured {
-    fn new(message: Option<(HeadState, &Body)>, withheld: bool) -> Self {
+    fn new(message: Option<(HeadState, &Body)>, withheld: bool, shed: Shed) -> Self {
         let Some((head, body)) = message else {
             return Self {
                 head: None,
                 state: CaptureState::Absent,
                 captured_bytes: 0,
                 total_bytes: 0,
+                shed: None,
                 withheld,
             };
         };
+        let body = cut(body, shed);
         let state = if body.hole_bytes > 0 || body.has_open_hole {
             CaptureState::Holes
         } else if !body.complete {
@@ -367,6 +388,10 @@ impl Captured {
             state,
             captured_bytes: u64::try_from(body.bytes.len()).unwrap_or(u64::MAX),
             total_bytes: body.total_bytes,
+            shed: match state {
+                CaptureState::Truncated => shed.cuts_bodies_for().map(Resource::label),
+                CaptureState::Whole | CaptureState::Holes | CaptureState::Cut | CaptureState::Absent => None,
+            },
             withheld,
         }
     }

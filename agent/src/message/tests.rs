@@ -150,6 +150,7 @@ pub(crate) fn config(log_body: bool, url: &str) -> PluginConfig {
             timeout_ms: 10_000,
             keepalive_ms: 30,
             tls_verify: true,
+            transport: crate::plugin::transport::Transport::default(),
         }),
     }
 }

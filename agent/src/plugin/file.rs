@@ -18,8 +18,13 @@ use crate::plugin::schema::{self, suggestion};
 /// The plugin's name.
 pub const NAME: &str = "runscope";
 
+/// What the environment's configuration gives as its origin.
+pub const ENVIRONMENT: &str = "environment";
+
 /// Fields of a plugin in Kong's form, old ones included.
-const PLUGIN_FIELDS: [&str; 18] = [
+const PLUGIN_FIELDS: [&str; 20] = [
+    "api",
+    "api_id",
     "config",
     "consumer",
     "consumer_group",
@@ -78,7 +83,7 @@ pub fn read(
     }
     mistakes.extend(twice(&configs));
     // After the files, so one of the same scope there comes first (docs/plugin-api.md).
-    let mut report = Report::new("environment");
+    let mut report = Report::new(ENVIRONMENT);
     configs.extend(of_environment(environment, &mut report).map(|config| (config, String::new())));
     mistakes.extend(report.into_mistakes());
     if mistakes.is_empty() {
@@ -187,11 +192,7 @@ fn config(fields: &Fields<'_>, parents: &Parents, report: &mut Report) -> Option
         .keys()
         .filter(|name| !PLUGIN_FIELDS.contains(&name.as_str()))
     {
-        let text = if name.starts_with("api") {
-            "APIs are gone since Kong 1.0; name a `service` or a `route`".to_owned()
-        } else {
-            format!("is an unknown field{}", suggestion(name, &PLUGIN_FIELDS))
-        };
+        let text = format!("is an unknown field{}", suggestion(name, &PLUGIN_FIELDS));
         report.wrong(&fields.path_of(name), text);
     }
     if fields.get("consumer_group").is_some() {
@@ -217,12 +218,17 @@ fn config(fields: &Fields<'_>, parents: &Parents, report: &mut Report) -> Option
     let service = parent("service", parents.service.as_ref());
     let route = parent("route", parents.route.as_ref());
     let consumer = parent("consumer", parents.consumer.as_ref());
+    // Of 0.13: a route that is its own service.
+    let api = parent("api", None);
+    if api.is_some() && (service.is_some() || route.is_some()) {
+        report.wrong(&fields.path_of("api"), "cannot stand beside a route or a service");
+    }
     let enabled = fields.boolean("enabled", report).unwrap_or(true);
     let settings = schema::settings(fields.get("config"), fields.path_of("config"), report)?;
     Some(UnboundConfig {
         origin: format!("{}: {}", report.origin(), fields.path),
         service,
-        route,
+        route: route.or(api),
         consumer,
         enabled,
         log_body: settings.log_body,
@@ -248,7 +254,7 @@ fn of_environment(values: EnvironmentValues<'_>, report: &mut Report) -> Option<
         .filter_map(|(field, _, value)| Some(((*field).to_owned(), Value::from((*value)?))));
     let config = Value::Object(set.collect::<Map<_, _>>());
     // Mistakes name the variable rather than the field that it stands for.
-    let mut own = Report::new("environment");
+    let mut own = Report::new(ENVIRONMENT);
     let settings = schema::settings(Some(&config), String::new(), &mut own);
     for mistake in own.into_mistakes() {
         let variable = given
@@ -258,7 +264,7 @@ fn of_environment(values: EnvironmentValues<'_>, report: &mut Report) -> Option<
     }
     let settings = settings?;
     Some(UnboundConfig {
-        origin: "environment".to_owned(),
+        origin: ENVIRONMENT.to_owned(),
         service: None,
         route: None,
         consumer: None,

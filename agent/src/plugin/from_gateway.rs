@@ -1,13 +1,38 @@
 //! `runscope` configurations that the gateway's own configuration holds: those of an old Kong, or of a `kong.yml`.
 //!
-//! In: a [`Snapshot`]. Out: configurations as the other sources give them, or why one is none. Whether they are used is the
-//! user's choice (`plugins.from_gateway`), because an old gateway posts by itself.
+//! In: a [`Snapshot`], and the configurations of all other sources. Out: all of them bound, the gateway's last. Whether the gateway's
+//! are used is the user's choice (`plugins.from_gateway`), because an old gateway posts by itself.
 
 use crate::gateway::entities::Reference;
 use crate::gateway::fields::Report;
 use crate::gateway::snapshot::Snapshot;
 use crate::plugin::file::NAME;
-use crate::plugin::{Inactive, InactiveReason, UnboundConfig, schema};
+use crate::plugin::{Inactive, InactiveReason, PluginSet, UnboundConfig, schema};
+
+/// What to do with configurations that stand in the gateway's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FromGateway {
+    /// Use them, after all others.
+    Use,
+    /// Show them only.
+    Show,
+}
+
+/// Binds `named`, the configurations of the store, the files and the environment in this order, and behind them the gateway's own.
+#[must_use]
+pub fn bind(mut named: Vec<UnboundConfig>, choice: FromGateway, snapshot: &Snapshot) -> PluginSet {
+    let mut notes: Vec<Inactive> = Vec::new();
+    for found in read(snapshot) {
+        match (found, choice) {
+            (Ok(config), FromGateway::Use) => named.push(config),
+            (Ok(config), FromGateway::Show) => notes.push(config.inactive(InactiveReason::NotTaken)),
+            (Err(inactive), _) => notes.push(inactive),
+        }
+    }
+    let mut plugins = PluginSet::bind(&named, snapshot);
+    plugins.note(notes);
+    plugins
+}
 
 /// The gateway's own configurations.
 #[must_use]

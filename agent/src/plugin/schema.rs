@@ -1,9 +1,10 @@
 //! The plugin's own schema: fields, defaults, coercions.
 //!
 //! In: the `config` of one configuration. Out: a [`Settings`], or every mistake in the plugin's own words
-//! (Kong 0.13.1 kong/plugins/runscope/schema.lua, kong/dao/schemas_validation.lua). `tls_verify` is kongtap's: the plugin
-//! verified nothing.
+//! (Kong 0.13.1 kong/plugins/runscope/schema.lua, kong/dao/schemas_validation.lua). `tls_verify` and what is in
+//! `Transport` are kongtap's: the plugin verified nothing, spoke HTTP/1.1 and knew no proxy.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -11,6 +12,7 @@ use url::Url;
 
 use crate::gateway::fields::{Fields, Report};
 use crate::plugin::Destination;
+use crate::plugin::transport::{HttpVersion, PROXY_FORM, ProxyChoice, Transport};
 use crate::telemetry::secret::Secret;
 
 /// Where messages go when nothing else is said.
@@ -23,13 +25,16 @@ pub const DEFAULT_KEEPALIVE_MS: u64 = 30;
 pub const MAX_DURATION_MS: u64 = 86_400_000;
 
 /// The fields of `config`.
-const FIELDS: [&str; 7] = [
+const FIELDS: [&str; 10] = [
     "access_token",
     "api_endpoint",
     "bucket_key",
+    "http_version",
     "keepalive",
     "log_body",
+    "proxy",
     "timeout",
+    "tls_ca",
     "tls_verify",
 ];
 
@@ -69,6 +74,14 @@ pub enum Wrong {
     NotForHeaders,
     /// It would be taken for a step of the path.
     PathStep,
+    /// Not a path that begins at the root.
+    NotPath,
+    /// Not a version of HTTP that can be asked for.
+    NotVersion,
+    /// Neither a proxy nor a word for one.
+    NotProxy,
+    /// Of no use together with `tls_verify: false`.
+    Unverified,
 }
 
 /// Which values count as numbers and booleans.
@@ -113,6 +126,10 @@ fn explain(name: &str, wrong: Wrong) -> String {
         Wrong::Zero => format!("{name} must be greater than 0 (milliseconds)"),
         Wrong::NotForHeaders => format!("{name} cannot stand in a header: only printable ASCII may"),
         Wrong::PathStep => format!("{name} cannot be `.` or `..`"),
+        Wrong::NotPath => format!("{name} must be an absolute path"),
+        Wrong::NotVersion => format!("{name} must be one of \"auto\", \"1.1\", \"2\""),
+        Wrong::NotProxy => format!("{name} {PROXY_FORM}"),
+        Wrong::Unverified => format!("{name} is of no use with tls_verify = false; leave one of them out"),
     }
 }
 
@@ -174,6 +191,10 @@ pub fn check(config: &Map<String, Value>, typing: Typing) -> Result<Settings, Ve
     };
     let log_body = flag("log_body", false);
     let tls_verify = flag("tls_verify", true);
+    let transport = transport(config, &mut take);
+    if transport.tls_ca.is_some() && !tls_verify {
+        take("tls_ca", Wrong::Unverified);
+    }
     match (endpoint, bucket_key, access_token) {
         (Some(endpoint), Some(bucket_key), Some(access_token)) if wrong.is_empty() => Ok(Settings {
             api_endpoint,
@@ -184,10 +205,39 @@ pub fn check(config: &Map<String, Value>, typing: Typing) -> Result<Settings, Ve
                 timeout_ms,
                 keepalive_ms,
                 tls_verify,
+                transport,
             }),
             bucket_key,
         }),
         (Some(_) | None, Some(_) | None, Some(_) | None) => Err(wrong),
+    }
+}
+
+fn transport(config: &Map<String, Value>, take: &mut impl FnMut(&str, Wrong)) -> Transport {
+    let mut of = |name: &str, check: &dyn Fn(&str) -> Result<(), Wrong>| {
+        // Unquoted in YAML, a version is a number.
+        let found = match config.get(name) {
+            Some(Value::Number(number)) if name == "http_version" => Ok(Some(number.to_string())),
+            Some(_) | None => text(config, name),
+        };
+        let checked = found.and_then(|found| {
+            found.as_deref().map_or(Ok(()), check)?;
+            Ok(found)
+        });
+        checked.unwrap_or_else(|problem| {
+            take(name, problem);
+            None
+        })
+    };
+    let is_path = |path: &str| path.starts_with('/').then_some(()).ok_or(Wrong::NotPath);
+    let is_version = |text: &str| HttpVersion::parse(text).map(drop).ok_or(Wrong::NotVersion);
+    let is_proxy = |text: &str| ProxyChoice::parse(text).map(drop).ok_or(Wrong::NotProxy);
+    Transport {
+        tls_ca: of("tls_ca", &is_path).map(PathBuf::from),
+        http_version: of("http_version", &is_version)
+            .and_then(|text| HttpVersion::parse(&text))
+            .unwrap_or_default(),
+        proxy: of("proxy", &is_proxy).and_then(|text| ProxyChoice::parse(&text)),
     }
 }
 

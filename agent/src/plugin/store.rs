@@ -50,6 +50,17 @@ pub enum StoreError {
     },
 }
 
+/// Why it cannot be said what a store holds.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentsError {
+    /// Its text is wrong: every mistake.
+    #[error("{0}")]
+    Wrong(Mistakes),
+    /// It cannot be read.
+    #[error("cannot be read")]
+    Unreadable(#[source] io::Error),
+}
+
 /// The store.
 #[derive(Debug)]
 pub struct Store {
@@ -232,6 +243,23 @@ impl Stamp {
             // The time of change, which unlike that of modification nobody can set back.
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+}
+
+/// What the store holds at this moment, for whoever does not keep it open; a file that is not there is an empty one.
+///
+/// # Errors
+/// [`ContentsError`].
+pub fn contents(path: &Path) -> Result<Vec<StoredPlugin>, ContentsError> {
+    let store = Store {
+        path: path.to_owned(),
+        seen: Mutex::new(None),
+        view: ArcSwap::from_pointee(View::default()),
+    };
+    match store.read(&mut None) {
+        Ok(Some(file)) => text::read(&file).map_err(ContentsError::Wrong),
+        Ok(None) => Ok(Vec::new()),
+        Err(error) => Err(ContentsError::Unreadable(error)),
     }
 }
 

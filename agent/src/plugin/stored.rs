@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::gateway::entities::Reference;
 use crate::plugin::UnboundConfig;
 use crate::plugin::schema::Settings;
+use crate::plugin::transport::{HttpVersion, Transport};
 
 /// Protocols that a plugin for HTTP runs for [Kong 3.9 kong/db/schema/typedefs.lua, `protocols_http`].
 pub const PROTOCOLS: [&str; 4] = ["grpc", "grpcs", "http", "https"];
@@ -102,6 +103,24 @@ impl StoredPlugin {
         // The plugin had no such field: only who uses it sees it.
         if !destination.tls_verify {
             config.insert("tls_verify".to_owned(), Value::from(false));
+        }
+        let Transport {
+            tls_ca,
+            http_version,
+            proxy,
+        } = &destination.transport;
+        if let Some(path) = tls_ca {
+            config.insert("tls_ca".to_owned(), Value::from(path.to_string_lossy()));
+        }
+        if *http_version != HttpVersion::Auto {
+            config.insert("http_version".to_owned(), Value::from(http_version.text()));
+        }
+        if let Some(proxy) = proxy {
+            let shown = match tokens {
+                Tokens::Shown => proxy.expose().to_owned(),
+                Tokens::Hidden => proxy.shown(HIDDEN_TOKEN),
+            };
+            config.insert("proxy".to_owned(), Value::from(shown));
         }
         config
     }

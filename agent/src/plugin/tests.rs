@@ -5,6 +5,7 @@ use url::Url;
 
 use super::file::{EnvironmentValues, read};
 use super::schema::messages_url;
+use super::transport::Transport;
 use super::{Decision, Destination, PluginSet, UnboundConfig};
 use crate::gateway::document::SourceFile;
 use crate::gateway::entities::{Reference, Route, Service};
@@ -63,6 +64,7 @@ fn defaults_are_the_plugins_own() {
         timeout_ms: 10_000,
         keepalive_ms: 30,
         tls_verify: true,
+        transport: Transport::default(),
     };
     assert_eq!(*config.destination, destination);
 }
@@ -241,7 +243,7 @@ fn mistakes_of_the_form_are_reported_at_once() {
     let text = "
 plugin: []
 plugins:
-- {name: runscope, servce: s, api_id: x, consumer_group: g, protocols: [tcp], config: {bucket_key: B}}
+- {name: runscope, servce: s, route: r, api_id: x, consumer_group: g, protocols: [tcp], config: {bucket_key: B}}
 - {name: runscope, enabled: maybe, config: 7}
 - {config: {}}
 services: [{plugins: [{name: runscope, service: x, config: {access_token: T, bucket_key: B}}]}]
@@ -252,7 +254,7 @@ services: [{plugins: [{name: runscope, service: x, config: {access_token: T, buc
     for expected in [
         "p.yml: plugin: is an unknown key; did you mean `plugins`?",
         "p.yml: plugins[0].servce: is an unknown field; did you mean `service`?",
-        "p.yml: plugins[0].api_id: APIs are gone since Kong 1.0; name a `service` or a `route`",
+        "p.yml: plugins[0].api: cannot stand beside a route or a service",
         "p.yml: plugins[0].consumer_group: consumer groups are not supported; name a `consumer`",
         "p.yml: plugins[0].protocols: none of them is HTTP, so this would never apply",
         "p.yml: plugins[0].config.access_token: access_token is required",

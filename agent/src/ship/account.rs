@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::clock;
 use crate::message::Message;
-use crate::ship::attempt::Failure;
+use crate::ship::failure::Failure;
 use crate::ship::faults::{Faults, LastError};
 use crate::ship::spool::{Appended, Flags, Memory, Spool, SpoolId, SpoolStats};
 use crate::telemetry::ledger::{DropReason, ExchangeLedger};
@@ -27,6 +27,8 @@ pub struct ShipStats {
     pub attempts: u64,
     /// Messages that were put back to be sent again, each time counted.
     pub repeats: u64,
+    /// Messages that were taken with a warning.
+    pub warnings: u64,
     /// Attempts that have not ended.
     pub in_flight: u64,
     /// Attempts that ended, whatever their outcome.
@@ -46,6 +48,7 @@ pub(super) struct Account {
     held_bytes: AtomicUsize,
     attempts: AtomicU64,
     repeats: AtomicU64,
+    warnings: AtomicU64,
     in_flight: AtomicU64,
     latency_count: AtomicU64,
     latency_us_sum: AtomicU64,
@@ -63,6 +66,7 @@ impl Account {
             held_bytes: AtomicUsize::new(0),
             attempts: AtomicU64::new(0),
             repeats: AtomicU64::new(0),
+            warnings: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             latency_count: AtomicU64::new(0),
             latency_us_sum: AtomicU64::new(0),
@@ -130,6 +134,13 @@ impl Account {
         self.repeats.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Notes messages that were taken with a warning.
+    pub(super) fn note_warnings(&self, warnings: u64) {
+        if warnings > 0 {
+            self.warnings.fetch_add(warnings, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn start_attempt(&self) -> Attempt<'_> {
         self.attempts.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -145,6 +156,7 @@ impl Account {
             queued_bytes: self.held_bytes(),
             attempts: self.attempts.load(Ordering::Relaxed),
             repeats: self.repeats.load(Ordering::Relaxed),
+            warnings: self.warnings.load(Ordering::Relaxed),
             in_flight: self.in_flight.load(Ordering::Relaxed),
             latency_count: self.latency_count.load(Ordering::Relaxed),
             latency_us_sum: self.latency_us_sum.load(Ordering::Relaxed),

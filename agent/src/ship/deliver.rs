@@ -2,18 +2,20 @@
 //!
 //! Each message's fate is decided here, in one place: it arrived, it is sent again later, or it is given up for a reason.
 
+use std::sync::Arc;
+
 use crate::clock;
-use crate::ship::attempt::{self, Failure};
-use crate::ship::clients::{ClientError, PooledClient};
+use crate::ship::attempt;
+use crate::ship::clients::{ClientError, Endpoint};
+use crate::ship::failure::Failure;
 use crate::ship::lane::Lent;
 use crate::ship::queue::Claim;
 use crate::ship::retry;
 
 /// Sends a destination's messages as long as there are any to send now.
-pub(super) async fn deliver(claim: Claim, client: Result<PooledClient, ClientError>) {
+pub(super) async fn deliver(claim: Claim, endpoint: Result<Arc<Endpoint>, ClientError>) {
     let account = claim.account();
     let limits = claim.limits();
-    let endpoint = client.and_then(|client| attempt::Endpoint::new(client, claim.destination()));
     loop {
         let mut tickets = claim.next(clock::instant());
         if tickets.is_empty() {
@@ -28,6 +30,7 @@ pub(super) async fn deliver(claim: Claim, client: Result<PooledClient, ClientErr
             Err(error) => attempt::Posted::all(&tickets, &Failure::unsendable(error)),
         };
         attempt.end();
+        account.note_warnings(posted.warnings);
         let now = clock::instant();
         let mut again = Vec::new();
         for (mut ticket, fate) in tickets.into_iter().zip(posted.fates) {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::ship::LINE_EVERY;
-use crate::ship::attempt::Failure;
+use crate::ship::failure::Failure;
 use crate::telemetry::ledger::DropReason;
 
 /// The last failure of one kind.
@@ -118,7 +118,7 @@ mod tests {
 
     use super::Faults;
     use crate::clock;
-    use crate::ship::attempt::Failure;
+    use crate::ship::failure::Failure;
     use crate::telemetry::ledger::DropReason;
 
     #[test]

@@ -3,15 +3,20 @@
 //! In: a [`Destination`]. Out: [`Reached`], or what stands in the way. Connects exactly as shipping does, TLS and
 //! verification included, and asks for the head of `/`: no message is sent and no token shown.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Method;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Request, Uri};
 
 use crate::clock;
 use crate::plugin::Destination;
-use crate::ship::attempt::Failure;
-use crate::ship::clients;
+use crate::plugin::transport::ProxyChoice;
+use crate::ship::body::{Outgoing, Progress};
 pub use crate::ship::clients::ClientError;
+use crate::ship::clients::Endpoint;
+use crate::ship::failure;
 
 /// An endpoint that answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,20 +49,21 @@ pub enum ProbeError {
     },
 }
 
-/// Connects to `destination`.
+/// Connects to `destination`, by `proxy` unless it names one itself.
 ///
 /// # Errors
 ///
 /// [`ProbeError`] says what stands in the way.
-pub async fn probe(destination: &Destination) -> Result<Reached, ProbeError> {
-    let client = clients::build(destination, 0).map_err(ProbeError::Client)?;
-    let mut url = destination.url.clone();
-    url.set_path("/");
-    url.set_query(None);
+pub async fn probe(destination: &Destination, proxy: &ProxyChoice) -> Result<Reached, ProbeError> {
+    let endpoint = Endpoint::alone(destination, proxy).map_err(ProbeError::Client)?;
+    let mut request = Request::new(Outgoing::new([].iter(), Arc::new(Progress::default())));
+    *request.method_mut() = Method::HEAD;
+    *request.uri_mut() = root_of(&endpoint.uri);
+    *request.headers_mut() = endpoint.headers;
+    request.headers_mut().remove(AUTHORIZATION);
+    request.headers_mut().remove(CONTENT_TYPE);
     let started = clock::instant();
-    let request = client.request(Method::HEAD, url).send();
-    let timeout = clients::duration(destination.timeout_ms);
-    let Ok(answer) = tokio::time::timeout(timeout, request).await else {
+    let Ok(answer) = tokio::time::timeout(endpoint.timeout, endpoint.client.request(request)).await else {
         return Err(ProbeError::Timeout {
             timeout_ms: destination.timeout_ms,
         });
@@ -68,11 +74,14 @@ pub async fn probe(destination: &Destination) -> Result<Reached, ProbeError> {
             took: clock::instant().saturating_duration_since(started),
         }),
         Err(error) => {
-            let failure = Failure::of_transport(&error);
-            Err(ProbeError::Failed {
-                reason: failure.reason.label(),
-                detail: failure.detail.into_owned(),
-            })
+            let (reason, detail) = failure::of_probe(&error);
+            Err(ProbeError::Failed { reason, detail })
         }
     }
+}
+
+fn root_of(uri: &Uri) -> Uri {
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::from_static("/"));
+    Uri::from_parts(parts).unwrap_or_default()
 }

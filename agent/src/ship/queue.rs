@@ -17,10 +17,11 @@ use crate::message::Message;
 use crate::plugin::Destination;
 use crate::ship::ShipLimits;
 use crate::ship::account::{Account, Ticket};
-use crate::ship::batch::AnswerForm;
+use crate::ship::batch::{AnswerForm, Batch};
 use crate::ship::lane::health::{Ended, Health};
 use crate::ship::lane::waiting::{Portion, Short};
 use crate::ship::lane::{Lane, Lent};
+use crate::ship::pressure::Pressure;
 use crate::ship::queue::stored::{Placed, Places};
 use crate::telemetry::ledger::DropReason;
 
@@ -33,6 +34,7 @@ pub(super) struct Queue {
     work: Notify,
     /// What the spool may hold.
     places: Places,
+    pressure: Pressure,
 }
 
 #[derive(Debug)]
@@ -48,8 +50,17 @@ struct Lanes {
 #[derive(Debug)]
 struct Endpoint {
     health: Health,
+    /// Whether several messages may travel in one POST.
+    batch: Batch,
     senders: usize,
     lanes: usize,
+}
+
+impl Endpoint {
+    /// Whether anything would be forgotten with it.
+    fn is_worth_keeping(&self, now: Instant) -> bool {
+        self.lanes > 0 || self.health.is_worth_keeping(now) || self.batch.is_worth_keeping(now)
+    }
 }
 
 impl Queue {
@@ -64,11 +75,16 @@ impl Queue {
             }),
             work: Notify::new(),
             places: Places::default(),
+            pressure: Pressure::default(),
         }
     }
 
     pub(super) fn account(&self) -> &Arc<Account> {
         &self.account
+    }
+
+    pub(super) const fn pressure(&self) -> &Pressure {
+        &self.pressure
     }
 
     pub(super) fn offer(&self, message: Message) {
@@ -105,13 +121,14 @@ impl Queue {
     /// Makes room for `message` at the cost of the longest lane, as long as that stays longer than the message's own.
     fn make_room(&self, lanes: &mut Lanes, message: &Message) -> Result<(), DropReason> {
         let bytes = message.json().len();
-        if bytes > self.limits.queue_bytes {
+        let queue_bytes = self.pressure.bound(self.limits.queue_bytes);
+        if bytes > queue_bytes {
             return Err(DropReason::QueueFullBytes);
         }
         loop {
             let (short, needed) = if self.account.held_messages() >= self.limits.queue_messages {
                 (Short::Messages, 1)
-            } else if self.account.held_bytes().saturating_add(bytes) > self.limits.queue_bytes {
+            } else if self.account.held_bytes().saturating_add(bytes) > queue_bytes {
                 (Short::Bytes, bytes)
             } else {
                 return Ok(());
@@ -200,6 +217,7 @@ impl Lanes {
                     .entry(Arc::clone(&lane.origin))
                     .or_insert_with(|| Endpoint {
                         health: Health::new(limits),
+                        batch: Batch::default(),
                         senders: 0,
                         lanes: 0,
                     })
@@ -222,7 +240,7 @@ impl Lanes {
         let portions = lane
             .waiting
             .ready(now)
-            .div_ceil(lane.portion(limits).messages.max(1));
+            .div_ceil(endpoint.batch.most(limits, now).max(1));
         portions.min(of_lane).min(of_endpoint)
     }
 
@@ -251,7 +269,7 @@ impl Lanes {
         }
         // An endpoint that is well has nothing to be remembered by.
         self.endpoints
-            .retain(|_, endpoint| endpoint.lanes > 0 || endpoint.health.is_worth_keeping(now));
+            .retain(|_, endpoint| endpoint.is_worth_keeping(now));
     }
 }
 
@@ -293,7 +311,10 @@ impl Claim {
         if endpoint.senders > endpoint.health.allowed(now) {
             return Vec::new();
         }
-        let portion: Portion = lane.portion(&self.queue.limits);
+        let portion = Portion {
+            messages: endpoint.batch.most(&self.queue.limits, now),
+            bytes: self.queue.limits.batch_bytes,
+        };
         let taken = lane.waiting.take(now, portion);
         if !taken.is_empty() {
             endpoint.health.started(now);
@@ -315,12 +336,12 @@ impl Claim {
         let Some(lane) = by_destination.get_mut(&self.destination) else {
             return;
         };
-        lane.batch.note(form);
         for Lent { ticket, due } in again {
             lane.waiting.put_back(ticket, due);
         }
         if let Some(endpoint) = endpoints.get_mut(&lane.origin) {
             endpoint.health.ended(ended, now);
+            endpoint.batch.note(form, now);
         }
     }
 }

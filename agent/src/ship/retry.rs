@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crate::ship::account::Ticket;
-use crate::ship::attempt::{Again, Failure};
+use crate::ship::failure::{Again, Failure};
 
 /// Bounds on repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -253,6 +253,11 @@ impl Spool {
         self.shared.lock().state.learn(destination, identity)
     }
 
+    /// Says where configurations post to now, for the figures.
+    pub(crate) fn set_configured(&self, keys: &[DestinationKey]) {
+        self.shared.lock().state.set_configured(keys);
+    }
+
     /// Takes a message, or not. Never waits for the disk.
     pub(crate) fn append(&self, key: DestinationKey, json: &Bytes, flags: Flags, memory: Memory) -> Appended {
         let now = Moment::now();

@@ -1,7 +1,13 @@
 //! Shipping to endpoints that misbehave: whatever happens, the ledger balances.
 
+mod answers;
+mod batch;
 mod endpoint;
+mod list_endpoint;
+mod proxy;
+mod send;
 mod stored;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +25,7 @@ use crate::message::redact::{DECODED_BYTES, Redaction};
 use crate::message::tests::{config, exchange, nowhere};
 use crate::message::{BuildInput, Message, Profile, build};
 use crate::plugin::Destination;
+use crate::plugin::transport::ProxyChoice;
 use crate::telemetry::ledger::{ExchangeLedger, LedgerSnapshot};
 use endpoint::{Behaviour, Endpoint, OK};
 
@@ -226,13 +233,13 @@ async fn every_misbehaviour_has_its_reason() {
     check(
         Answers("HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno"),
         patient,
-        dropped("rejected", 3),
+        dropped("unauthorized", 3),
     )
     .await;
     check(
         Answers("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"),
         patient,
-        dropped("rejected", 3),
+        dropped("invalid", 3),
     )
     .await;
     check(
@@ -250,7 +257,7 @@ async fn every_misbehaviour_has_its_reason() {
     check(
         Answers("HTTP/1.1 200 OK\r\ncontent-length: 29\r\n\r\n{\"data\":[{\"status\":\"error\"}]}"),
         patient,
-        dropped("rejected", 3),
+        dropped("invalid", 3),
     )
     .await;
     check(
@@ -607,7 +614,9 @@ async fn a_probe_tells_what_stands_in_the_way() {
         "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
     ))
     .await;
-    let reached = probe(&destination(&good.url())).await.unwrap();
+    let reached = probe(&destination(&good.url()), &ProxyChoice::Direct)
+        .await
+        .unwrap();
     assert_eq!(reached.status, 404);
     let head = good.received()[0].head.clone();
     assert!(head.starts_with("HEAD / HTTP/1.1\r\n"), "{head}");
@@ -616,18 +625,24 @@ async fn a_probe_tells_what_stands_in_the_way() {
     let silent = Endpoint::start(Behaviour::Silent).await;
     let mut impatient = destination(&silent.url());
     impatient.timeout_ms = 50;
-    let error = probe(&impatient).await.unwrap_err();
+    let error = probe(&impatient, &ProxyChoice::Direct).await.unwrap_err();
     assert!(matches!(error, ProbeError::Timeout { timeout_ms: 50 }), "{error}");
 
     let unknown = Endpoint::start_tls(OK).await;
     let mut verified = destination(&unknown.url());
-    let error = probe(&verified).await.unwrap_err().to_string();
+    let error = probe(&verified, &ProxyChoice::Direct)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("unreachable: "), "{error}");
     assert!(error.contains("certificate"), "{error}");
     verified.tls_verify = false;
-    assert_eq!(probe(&verified).await.unwrap().status, 200);
+    assert_eq!(probe(&verified, &ProxyChoice::Direct).await.unwrap().status, 200);
 
     let garbage = Endpoint::start(Behaviour::AnswersAndCloses("ICY\r\n\r\n")).await;
-    let error = probe(&destination(&garbage.url())).await.unwrap_err().to_string();
+    let error = probe(&destination(&garbage.url()), &ProxyChoice::Direct)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("bad_answer: "), "{error}");
 }

@@ -33,6 +33,10 @@ reasons! {
         NotProxied = "not_proxied",
         /// `message.profile = "plugin"` leaves out what the plugin never logged.
         Profile = "profile",
+        /// The agent's CPU time is short, and the exchange is not among those that are still shipped.
+        SampledCpu = "sampled_cpu",
+        /// The agent's memory is short, likewise.
+        SampledMemory = "sampled_memory",
     }
 }
 
@@ -49,13 +53,23 @@ reasons! {
         QueueFullCount = "queue_full_count",
         /// The queue was full by bytes.
         QueueFullBytes = "queue_full_bytes",
-        /// The endpoint could not be reached (refused, DNS, TLS).
+        /// The endpoint could not be reached (refused, no connection in time, DNS, TLS, a proxy).
         Unreachable = "unreachable",
         /// The attempt took longer than `timeout`.
         Timeout = "timeout",
-        /// The endpoint answered with a 4xx status.
+        /// The endpoint does not take the token (401, 403), or the proxy its credentials (407).
+        Unauthorized = "unauthorized",
+        /// The endpoint has no such bucket (404, 410).
+        NoBucket = "no_bucket",
+        /// The endpoint does not take messages of this size (413).
+        TooLarge = "too_large",
+        /// The endpoint does not take this message (400, 422, or an entry of its answer with the status `error`).
+        Invalid = "invalid",
+        /// The endpoint answered with another 4xx status.
         Rejected = "rejected",
-        /// The endpoint answered with a 5xx status.
+        /// The endpoint took no more in the time that messages are tried for (429).
+        Throttled = "throttled",
+        /// The endpoint answered with a 5xx status (or 408, 425).
         EndpointError = "endpoint_error",
         /// The endpoint's answer was not HTTP, or broke off.
         BadAnswer = "bad_answer",

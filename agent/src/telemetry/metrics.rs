@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::ship::spool::SpoolStats;
+use crate::telemetry::status::guard::GuardStatus;
 use crate::telemetry::status::{Counts, State, Status};
 
 /// Renders `status` as OpenMetrics text.
@@ -56,6 +57,7 @@ impl Collector for Exposition {
             "Resident memory of the agent",
             status.usage.memory_bytes,
         )?;
+        guard(&mut out, &status.guard)?;
         out.gauge(
             "problems",
             "Problems that /status names",
@@ -207,6 +209,40 @@ fn spool(out: &mut Families<'_, '_>, spool: &SpoolStats) -> fmt::Result {
         out.gauge(name, help, value)?;
     }
     Ok(())
+}
+
+/// What the guard does, by resource.
+fn guard(out: &mut Families<'_, '_>, guard: &GuardStatus) -> fmt::Result {
+    let (cpu, memory) = (&guard.cpu.ladder, &guard.memory.ladder);
+    let both = |cpu, memory| [("cpu", cpu), ("memory", memory)];
+    out.labelled(
+        "guard_step",
+        "How much of its work the agent leaves undone; 0: none",
+        "resource",
+        both(cpu.index, memory.index),
+        Kind::Gauge,
+    )?;
+    out.labelled(
+        "guard_changes",
+        "Steps that the guard took",
+        "resource",
+        both(cpu.climbs + cpu.descents, memory.climbs + memory.descents),
+        Kind::Counter,
+    )?;
+    out.labelled(
+        "guard_cut_body_bytes",
+        "Bytes of bodies that messages went without",
+        "resource",
+        both(cpu.cut_body_bytes, memory.cut_body_bytes),
+        Kind::Counter,
+    )?;
+    out.counts(
+        "held_bytes",
+        "Bytes of memory that are counted, by who holds them",
+        "by",
+        &guard.memory.held_bytes,
+        Kind::Gauge,
+    )
 }
 
 #[derive(Clone, Copy)]

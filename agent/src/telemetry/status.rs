@@ -1,11 +1,14 @@
 //! The state of the agent at one moment, as `/status` shows it.
 
+pub mod guard;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
+use self::guard::GuardStatus;
 use crate::ship::spool::SpoolStats;
 use crate::telemetry::ledger::LedgerSnapshot;
 
@@ -23,6 +26,8 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// What it costs.
     pub usage: Usage,
+    /// How it stands to its own limits.
+    pub guard: GuardStatus,
     /// The source of socket bytes in force: `sock`, `syscalls` or `uprobes`.
     pub sockets: Option<&'static str>,
     /// What it watches.

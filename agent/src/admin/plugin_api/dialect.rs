@@ -13,6 +13,7 @@ use crate::gateway::snapshot::Snapshot;
 use crate::plugin::file::NAME;
 use crate::plugin::schema::{MAX_DURATION_MS, Wrong};
 use crate::plugin::stored::{StoredPlugin, Tokens};
+use crate::plugin::transport::PROXY_FORM;
 
 /// A generation of the Admin API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,6 +270,10 @@ fn old_text(path: &str, problem: &Problem) -> String {
         Problem::Field(Wrong::Zero) => format!("{name} must be greater than 0"),
         Problem::Field(Wrong::NotForHeaders) => format!("{name} cannot stand in a header"),
         Problem::Field(Wrong::PathStep) => format!("{name} cannot be '.' or '..'"),
+        Problem::Field(Wrong::NotPath) => format!("{name} must be an absolute path"),
+        Problem::Field(Wrong::NotVersion) => format!("{name} must be one of 'auto', '1.1', '2'"),
+        Problem::Field(Wrong::NotProxy) => format!("{name} {PROXY_FORM}"),
+        Problem::Field(Wrong::Unverified) => format!("{name} is of no use when tls_verify is false"),
         Problem::NotUuid => format!("{name} is not a valid uuid"),
         Problem::NotRecord => format!("{name} is not a table"),
         Problem::NotList => format!("{name} is not an array"),
@@ -396,6 +401,10 @@ fn current_text(problem: &Problem) -> String {
         Problem::Field(Wrong::Zero) => "value must be greater than 0".to_owned(),
         Problem::Field(Wrong::NotForHeaders) => "cannot stand in a header".to_owned(),
         Problem::Field(Wrong::PathStep) => "cannot be '.' or '..'".to_owned(),
+        Problem::Field(Wrong::NotPath) => "should start with: /".to_owned(),
+        Problem::Field(Wrong::NotVersion) => "expected one of: auto, 1.1, 2".to_owned(),
+        Problem::Field(Wrong::NotProxy) => PROXY_FORM.to_owned(),
+        Problem::Field(Wrong::Unverified) => "of no use when tls_verify is false".to_owned(),
         Problem::NotUuid => "expected a valid UUID".to_owned(),
         Problem::NotRecord => "expected a record".to_owned(),
         Problem::NotList => "expected a set".to_owned(),

@@ -294,6 +294,13 @@ fn config(
             }
         }
     }
+    // Likewise the proxy's password.
+    let proxy = old.and_then(|old| old.settings.destination.transport.proxy.as_ref());
+    if let Some(proxy) = proxy
+        && config.get("proxy").and_then(Value::as_str) == Some(&proxy.shown(HIDDEN_TOKEN))
+    {
+        config.insert("proxy".to_owned(), Value::from(proxy.expose()));
+    }
     Some(config)
 }
 

@@ -11,6 +11,9 @@ use crate::plugin::file::NAME;
 use crate::plugin::schema::{DEFAULT_API_ENDPOINT, DEFAULT_KEEPALIVE_MS, DEFAULT_TIMEOUT_MS};
 use crate::plugin::stored::PROTOCOLS;
 
+/// What `http_version` may be.
+const VERSIONS: [&str; 3] = ["auto", "1.1", "2"];
+
 /// `GET /plugins/enabled`
 pub(super) fn enabled() -> Value {
     json!({"enabled_plugins": [NAME]})
@@ -26,9 +29,12 @@ pub(super) fn of(form: SchemaForm, name: &str, dialect: Dialect) -> Result<Value
             "access_token": {"type": "string", "required": true, "default": ""},
             "api_endpoint": {"type": "url", "required": true, "default": DEFAULT_API_ENDPOINT},
             "bucket_key": {"type": "string", "required": true},
+            "http_version": {"type": "string", "default": "auto", "enum": VERSIONS},
             "keepalive": {"type": "number", "default": DEFAULT_KEEPALIVE_MS},
             "log_body": {"type": "boolean", "default": false},
+            "proxy": {"type": "string"},
             "timeout": {"type": "number", "default": DEFAULT_TIMEOUT_MS},
+            "tls_ca": {"type": "string"},
             "tls_verify": {"type": "boolean", "default": true},
         }}),
         (Dialect::Current, SchemaForm::Config) => json!({"fields": config()}),
@@ -61,5 +67,8 @@ fn config() -> Value {
         {"keepalive": {"type": "number", "default": DEFAULT_KEEPALIVE_MS}},
         {"log_body": {"type": "boolean", "default": false}},
         {"tls_verify": {"type": "boolean", "default": true}},
+        {"tls_ca": {"type": "string"}},
+        {"http_version": {"type": "string", "default": "auto", "one_of": VERSIONS}},
+        {"proxy": {"type": "string", "encrypted": true}},
     ])
 }

@@ -45,7 +45,77 @@ impl ConnLimits {
     }
 }
 
+/// What a connection added to the bytes of all when it was last weighed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Weight {
+    bytes: usize,
+    /// Bytes that came since.
+    fresh: usize,
+}
+
+/// Bytes that may come for each exchange under way before the connection is weighed again: weighing visits all of them.
+const FRESH_BYTES: usize = 8;
+
 impl Connection {
+    /// What it added to the bytes of all connections, and what it adds from now on, `came` bytes later: what it holds, what waits for its
+    /// order, and its HPACK tables.
+    pub(in crate::conn) fn reweigh(&mut self, came: usize) -> (usize, usize) {
+        let before = self.weight.bytes;
+        self.weight.fresh = self.weight.fresh.saturating_add(came);
+        let under_way = match &self.protocol {
+            Protocol::Http1(http) => http.under_way(),
+            Protocol::Http2(_)
+            | Protocol::Undecided { .. }
+            | Protocol::Unreadable { .. }
+            | Protocol::Joined
+            | Protocol::Opaque => 0,
+        };
+        if self.weight.fresh >= under_way.saturating_mul(FRESH_BYTES) {
+            let tables = match &self.protocol {
+                Protocol::Http2(http) => http.table_bytes(),
+                Protocol::Http1(_)
+                | Protocol::Undecided { .. }
+                | Protocol::Unreadable { .. }
+                | Protocol::Joined
+                | Protocol::Opaque => 0,
+            };
+            self.weight = Weight {
+                bytes: self.held_bytes() + self.window.bytes() + tables,
+                fresh: 0,
+            };
+        }
+        (before, self.weight.bytes)
+    }
+
+    /// What it adds to the bytes of all connections.
+    pub(in crate::conn) const fn weight(&self) -> usize {
+        self.weight.bytes
+    }
+
+    /// Of that, bytes of bodies.
+    pub(in crate::conn) fn body_bytes(&self) -> usize {
+        match &self.protocol {
+            Protocol::Http1(http) => http.body_bytes(),
+            Protocol::Http2(http) => http.body_bytes(),
+            Protocol::Undecided { .. }
+            | Protocol::Unreadable { .. }
+            | Protocol::Joined
+            | Protocol::Opaque => 0,
+        }
+    }
+
+    /// Gives back what is kept of bodies; their sizes stay exact.
+    pub(in crate::conn) fn release_bodies(&mut self) {
+        match &mut self.protocol {
+            Protocol::Http1(http) => http.release_bodies(),
+            Protocol::Http2(http) => http.release_bodies(),
+            Protocol::Undecided { .. }
+            | Protocol::Unreadable { .. }
+            | Protocol::Joined
+            | Protocol::Opaque => {}
+        }
+    }
+
     /// Bytes of memory in unfinished heads, exchanges and frames, as far as they are counted.
     pub(in crate::conn) fn held_bytes(&self) -> usize {
         match &self.protocol {

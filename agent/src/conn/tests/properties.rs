@@ -294,7 +294,7 @@ proptest! {
 }
 
 /// Calls that make a parser hold as much as it will.
-fn nasty(number: usize, kind: u8, bytes: usize) -> Vec<u8> {
+pub(super) fn nasty(number: usize, kind: u8, bytes: usize) -> Vec<u8> {
     let filler = vec![b'a'; bytes];
     let stream = u32::try_from(number * 2 + 1).unwrap();
     let frame = |kind: u8, flags: u8, payload: &[u8]| {

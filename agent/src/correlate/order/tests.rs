@@ -123,6 +123,7 @@ fn correlator() -> Correlator {
         upstream_legs: 64,
         upstream_age_ns: 100_000,
         waiting: 64,
+        bytes: 1 << 20,
         grace_ns: GRACE_NS,
     })
 }

@@ -20,6 +20,7 @@ use crate::gateway::source::api_client::{
 use crate::gateway::source::{Fingerprint, Look, Reading, Source, SourceError};
 use crate::telemetry::secret::Secret;
 
+mod apis;
 mod credentials;
 pub(crate) mod dialects;
 mod reach;

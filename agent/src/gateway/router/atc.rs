@@ -14,7 +14,7 @@ use atc_router::semantics::Validate as _;
 use uuid::Uuid;
 
 use crate::gateway::entities::Route;
-use crate::gateway::router::profile::{AtcEra, RouterFlavor, RouterProfile};
+use crate::gateway::router::profile::{AtcEra, ClientAddress, RouterFlavor, RouterProfile};
 use crate::gateway::router::request::Prepared;
 use crate::gateway::router::terms::{self, UNKNOWN_FOR, Verdict};
 use crate::gateway::router::upstream::PathMatch;
@@ -69,7 +69,10 @@ impl Engine {
         let era = profile.atc_era();
         let mut matchers = Vec::new();
         for route in routes {
+            let before = matchers.len();
             matchers_of(route, profile.flavor, era, &schema, &mut matchers, warnings);
+            let own = matchers.get(before..).unwrap_or_default();
+            report_unknown(route, own, profile, warnings);
         }
         matchers.sort_by_key(|matcher| std::cmp::Reverse((matcher.priority, matcher.id)));
         let mut used = fields::Used::default();
@@ -158,6 +161,26 @@ fn matchers_of(
             route: Arc::clone(route),
             expression: expression.ok(),
         });
+    }
+}
+
+/// Names a route that asks for what cannot be known of every request.
+fn report_unknown(
+    route: &Route,
+    matchers: &[Matcher],
+    profile: &RouterProfile,
+    warnings: &mut Vec<SnapshotWarning>,
+) {
+    let mut used = fields::Used::default();
+    for expression in matchers.iter().filter_map(|matcher| matcher.expression.as_ref()) {
+        used.add(expression);
+    }
+    if used.has("tls.sni") {
+        terms::warn(route, terms::ASKS_SERVER_NAME, warnings);
+    }
+    let asks_client = used.has("net.src.ip") || used.has("net.src.port");
+    if asks_client && profile.client_address == ClientAddress::Unknown {
+        terms::warn(route, terms::ASKS_CLIENT, warnings);
     }
 }
 

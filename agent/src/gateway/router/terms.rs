@@ -66,5 +66,11 @@ pub(super) fn warn(route: &Route, what: &str, warnings: &mut Vec<SnapshotWarning
     });
 }
 
+/// What is said of a route that asks for a server name.
+pub(super) const ASKS_SERVER_NAME: &str = "asks for the server name of the TLS handshake, which is not seen: TLS requests that it may take have no known route";
+
+/// What is said of a route that asks for a client's address which nobody can be certain of.
+pub(super) const ASKS_CLIENT: &str = "asks for the client's address, which is not certain (the gateway trusts proxies, or does not say whom it trusts): requests that it may take have no known route";
+
 /// What is said of a route that stays in and answers "perhaps".
 pub(super) const UNKNOWN_FOR: &str = "requests that it may take have no known route";

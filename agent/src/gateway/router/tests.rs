@@ -85,7 +85,9 @@ pub(super) fn gateway(version: &str, flavor: &str) -> RouterProfile {
 }
 
 mod differential;
+mod exec;
 mod expressions;
+mod misses;
 mod recorded;
 mod spec;
 mod speed;

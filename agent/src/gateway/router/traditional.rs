@@ -12,6 +12,8 @@ use std::sync::Arc;
 use crate::gateway::entities::Route;
 use crate::gateway::router::profile::Era;
 use crate::gateway::router::request::Prepared;
+use crate::gateway::router::upstream::PathMatch;
+use crate::gateway::router::upstream::captures::Capture;
 use crate::gateway::router::{Found, Matched};
 use crate::gateway::snapshot::{SnapshotWarning, UnknownRoute};
 
@@ -23,7 +25,7 @@ mod host;
 mod pattern;
 
 use category::Category;
-use entry::Entry;
+use entry::{Entry, PathTerm};
 use hits::{Hits, Index};
 
 /// Attribute kinds; the larger number decides between categories with as many kinds.
@@ -35,6 +37,14 @@ mod kinds {
     pub(super) const SNI: u8 = 0x04;
     pub(super) const SOURCE: u8 = 0x02;
     pub(super) const DESTINATION: u8 = 0x01;
+}
+
+/// What the regular expression of a route's path takes of a request's path, and its groups.
+pub(super) fn captures(expression: &str, path: &[u8], era: Era) -> Option<(PathMatch, Vec<Capture>)> {
+    match entry::path_term(&format!("~{expression}"), era) {
+        PathTerm::Regex { pattern, .. } => pattern.groups(path),
+        PathTerm::Prefix(_) => None,
+    }
 }
 
 #[derive(Debug)]

@@ -5,8 +5,23 @@
 //! K@0.13.1 kong/core/router.lua. Deliberately absent: the query, which is passed on unchanged, and the escaping of what
 //! normalising decoded.
 
-use crate::gateway::entities::{PathHandling, Route};
+use crate::gateway::entities::{PathHandling, Route, Upstream};
 use crate::gateway::router::profile::{Era, RouterFlavor, RouterProfile};
+
+pub(super) mod captures;
+
+/// What of a request the gateway sends on in another form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOn {
+    /// The path, without the query, which is passed on unchanged.
+    pub path: Vec<u8>,
+    /// `Host`; `None` where nothing says it. Where the Service's host is an Upstream of Kong's, that Upstream may name another.
+    pub host: Option<Vec<u8>>,
+    /// `X-Forwarded-Prefix`: what was taken off the path.
+    pub prefix: Option<Vec<u8>>,
+    /// What the groups of the route's regular expression took.
+    pub captures: Vec<captures::Capture>,
+}
 
 /// What of a request's path a route matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +106,28 @@ pub fn refusal(route: &Route, approach: Approach<'_>) -> Option<Refusal> {
         return Some(Refusal::NeedsHttp2);
     }
     (!route.serves("grpc") && !approach.tls).then_some(Refusal::GrpcNeedsTls)
+}
+
+/// `Host` on the upstream leg: the client's own, port and all, or the Service's, with its port where that is not the scheme's own
+/// [K@3.9 kong/runloop/handler.lua, balancer.prepare].
+pub(super) fn upstream_host(
+    route: &Route,
+    upstream: Option<&Upstream>,
+    host: Option<&[u8]>,
+) -> Option<Vec<u8>> {
+    if route.preserve_host {
+        return host.map(<[u8]>::to_vec);
+    }
+    let upstream = upstream?;
+    let own = match upstream.protocol.as_deref() {
+        Some("https" | "grpcs") => 443,
+        Some(_) | None => 80,
+    };
+    let name = upstream.host.as_deref()?;
+    Some(match upstream.port {
+        Some(port) if port != own => format!("{name}:{port}").into_bytes(),
+        Some(_) | None => name.as_bytes().to_vec(),
+    })
 }
 
 /// The path on the upstream leg for a normalised request path.

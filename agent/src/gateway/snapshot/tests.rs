@@ -19,6 +19,7 @@ use crate::http::headers::Headers;
 
 mod apart;
 mod consumers;
+mod refusals;
 mod secrets;
 mod told;
 

@@ -21,6 +21,23 @@ impl Http1 {
         }
     }
 
+    /// Bytes that are kept of bodies.
+    pub(crate) fn body_bytes(&self) -> usize {
+        self.slots.iter().map(|slot| slot.body_bytes()).sum()
+    }
+
+    /// How many exchanges are under way.
+    pub(crate) fn under_way(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Gives back what is kept of bodies; their sizes stay exact.
+    pub(crate) fn release_bodies(&mut self) {
+        for slot in &mut self.slots {
+            slot.release_bodies();
+        }
+    }
+
     /// The connection is given up, or was found gone: a body that only its end ends may have gone on unseen.
     pub(crate) fn give_up(&mut self, at: KernelTime, out: &mut Vec<Exchange>) {
         if let State::Body(framing) = &self.responses.state

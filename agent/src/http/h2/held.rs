@@ -16,4 +16,22 @@ impl Http2 {
         let readers: usize = readers.iter().map(|reader| reader.held_bytes()).sum();
         readers.saturating_add(self.streams.held_bytes())
     }
+
+    /// Bytes of both HPACK tables.
+    pub(crate) const fn table_bytes(&self) -> usize {
+        self.requests
+            .decoder
+            .table_bytes()
+            .saturating_add(self.responses.decoder.table_bytes())
+    }
+
+    /// Bytes that are kept of bodies.
+    pub(crate) fn body_bytes(&self) -> usize {
+        self.streams.kept_body_bytes()
+    }
+
+    /// Gives back what is kept of bodies; their sizes stay exact.
+    pub(crate) fn release_bodies(&mut self) {
+        self.streams.release_bodies();
+    }
 }

@@ -216,6 +216,24 @@ impl Stream {
             .saturating_add(self.response.held_bytes())
     }
 
+    /// Bytes that are kept of its bodies.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.adopted
+            .as_ref()
+            .map_or(0, |request| request.body.bytes.len())
+            .saturating_add(self.request.body.kept_bytes())
+            .saturating_add(self.response.body.kept_bytes())
+    }
+
+    /// Gives back what is kept of its bodies.
+    pub(super) fn release_bodies(&mut self) {
+        if let Some(request) = &mut self.adopted {
+            request.body.bytes = Bytes::new();
+        }
+        self.request.body.release();
+        self.response.body.release();
+    }
+
     /// What is known of it while it is under way.
     pub(super) fn as_open(&self, conn: ConnInfo) -> OpenRequest {
         let answered = self.response.head.as_ref().map(|_| self.response.started);

@@ -316,6 +316,19 @@ impl Streams {
         }
     }
 
+    /// What they hold of bodies.
+    pub(super) fn kept_body_bytes(&self) -> usize {
+        self.open.values().map(Stream::body_bytes).sum()
+    }
+
+    /// Gives back what is held of bodies.
+    pub(super) fn release_bodies(&mut self) {
+        for stream in self.open.values_mut() {
+            stream.release_bodies();
+        }
+        self.held_bytes = self.open.values().map(Stream::held_bytes).sum();
+    }
+
     /// What the open streams hold.
     pub(super) const fn held_bytes(&self) -> usize {
         self.held_bytes

@@ -108,9 +108,11 @@ impl Known {
         let Some(configured) = self.configured.take() else {
             return;
         };
-        for destination in &configured {
-            self.key(spool, destination);
-        }
+        let keys: Vec<DestinationKey> = configured
+            .iter()
+            .filter_map(|destination| self.key(spool, destination))
+            .collect();
+        spool.set_configured(&keys);
         self.by_destination
             .retain(|destination, place| place.is_reading || configured.contains(destination));
         self.configured = Some(configured);
@@ -220,7 +222,10 @@ impl Queue {
     fn free(&self, lanes: &Lanes, lane: Option<&Lane>, short: Short) -> usize {
         let (most, held) = match short {
             Short::Messages => (self.limits.queue_messages, self.account.held_messages()),
-            Short::Bytes => (self.limits.queue_bytes, self.account.held_bytes()),
+            Short::Bytes => (
+                self.pressure.bound(self.limits.queue_bytes),
+                self.account.held_bytes(),
+            ),
         };
         let own = lane.map_or(0, |lane| lane.waiting.held(short));
         let longest = lanes

@@ -19,7 +19,7 @@ use crate::ship::spool::format::{
 };
 use crate::ship::spool::identity;
 use crate::ship::spool::segment::MOST_SPAN;
-use crate::ship::spool::state::{DestinationKey, Entry, Fault, MOST_UNWRITTEN_BYTES, State, Work};
+use crate::ship::spool::state::{DestinationKey, Entry, Fault, MOST_UNWRITTEN_BYTES, Work};
 use crate::ship::spool::stats::detail;
 use crate::ship::spool::{After, Call, Shared};
 
@@ -145,7 +145,8 @@ impl<'a> Writer<'a> {
                 inner.state.close_segment(work.key);
                 // What comes behind it would be refused, too.
                 inner.state.unwritable(work.key, rest);
-                self.shared.note_fault(&mut inner.state, &error);
+                drop(inner);
+                self.shared.note_fault(&error);
                 return;
             }
             rest = after;
@@ -244,13 +245,19 @@ impl<'a> Writer<'a> {
             }
             let path = files::path(&self.shared.directory, work.identity, list.header.number, LIST);
             let outcome = files::write_list(&path, list.offset, &self.buffer);
-            let mut inner = self.shared.lock();
             if let Err(error) = &outcome {
-                self.shared.note_fault(&mut inner.state, error);
+                self.shared.note_fault(error);
             }
-            inner
+            let number = list.header.number;
+            let is_wanted = self
+                .shared
+                .lock()
                 .state
-                .listed(work.key, list.header.number, outcome.map_err(|_told| ()));
+                .listed(work.key, number, outcome.map_err(|_told| ()));
+            if !is_wanted {
+                // The segment went meanwhile.
+                files::remove(&self.shared.directory, work.identity, number);
+            }
         }
     }
 
@@ -266,12 +273,14 @@ impl<'a> Writer<'a> {
         let mut inner = self.shared.lock();
         inner.state.expire(now);
         inner.state.make_room(0);
-        if let Some((key, error)) = gone {
-            self.growing.remove(&key);
-            inner.state.close_segment(key);
-            self.shared.note_fault(&mut inner.state, &error);
+        if let Some((key, _)) = &gone {
+            self.growing.remove(key);
+            inner.state.close_segment(*key);
         }
         self.shared.settle(inner);
+        if let Some((_, error)) = gone {
+            self.shared.note_fault(&error);
+        }
     }
 
     /// Everything to the disk, for somebody who waits for it.
@@ -355,18 +364,20 @@ fn sync(shared: &Shared) {
                 .and_then(|()| files::sync(directory))
                 .and_then(|()| files::sync(&shared.directory));
         }
+        // One that was removed meanwhile has nothing in it that is wanted.
+        let outcome = outcome.or_else(|error| match error.fault() {
+            Some(DiskFault::Gone) => Ok(()),
+            Some(_) | None => Err(error),
+        });
+        if let Err(error) = &outcome {
+            shared.note_fault(error);
+        }
         let mut inner = shared.lock();
         inner.state.counters.syncs += 1;
-        match &outcome {
-            Ok(()) => inner.state.synced(segment, Ok(())),
-            // Removed meanwhile: nothing in it is wanted any more.
-            Err(error) if error.fault() == Some(DiskFault::Gone) => inner.state.synced(segment, Ok(())),
-            Err(error) => {
-                inner.named.remove(&(segment.identity, segment.number));
-                shared.note_fault(&mut inner.state, error);
-                inner.state.synced(segment, Err(()));
-            }
+        if outcome.is_err() {
+            inner.named.remove(&(segment.identity, segment.number));
         }
+        inner.state.synced(segment, outcome.map_err(|_told| ()));
     }
 }
 
@@ -386,36 +397,30 @@ impl Shared {
         }
     }
 
-    fn note_fault(&self, state: &mut State, error: &SpoolError) {
+    fn note_fault(&self, error: &SpoolError) {
         let now = Moment::now();
-        let is_new = state.fault.as_ref().is_none_or(|fault| fault.until.is_none());
         let text = detail(error);
-        if is_new {
-            tracing::error!(error = %text, "The spool cannot be written; messages are kept in memory alone.");
-        }
-        state.fault = Some(Fault {
+        let fault = Fault {
             kind: error.fault().unwrap_or(DiskFault::Other),
-            text,
+            text: text.clone(),
             at_unix_ms: now.written.unix_ms,
             until: Some(now.instant + RETRY_AFTER),
-        });
+        };
+        let before = self.lock().state.fault.replace(fault);
+        if before.is_none_or(|fault| fault.until.is_none()) {
+            tracing::error!(error = %text, "The spool cannot be written; messages are kept in memory alone.");
+        }
     }
 
     fn note_success(&self) {
-        let mut inner = self.lock();
-        if inner
+        let ended = self
+            .lock()
             .state
             .fault
-            .as_ref()
-            .is_some_and(|fault| fault.until.is_some())
-        {
-            if let Some(fault) = &mut inner.state.fault {
-                fault.until = None;
-            }
-            drop(inner);
+            .as_mut()
+            .and_then(|fault| fault.until.take());
+        if ended.is_some() {
             tracing::info!("The spool can be written again.");
-        } else {
-            drop(inner);
         }
         self.unsynced.notify_one();
     }

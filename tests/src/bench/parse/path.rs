@@ -8,21 +8,22 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
-use kongtap::app::setup;
+use kongtap::app::{live, setup};
 use kongtap::capture::decode::{Arena, decode_in};
 use kongtap::capture::event::{CaptureEvent, KernelTime};
 use kongtap::capture::reader::ReaderOptions;
 use kongtap::config::Config;
 use kongtap::conn::ConnTable;
 use kongtap::correlate::{Correlator, Joined};
+use kongtap::gateway::declarative;
 use kongtap::gateway::document::SourceFile;
 use kongtap::gateway::router::RouterProfile;
 use kongtap::gateway::snapshot::Snapshot;
-use kongtap::gateway::{declarative, source::GatewayState};
 use kongtap::http::exchange::Exchange;
 use kongtap::message::Message;
 use kongtap::pipeline::{Bound, History, Pipeline, Settings, Sink};
 use kongtap::plugin::file::{self, EnvironmentValues};
+use kongtap::plugin::from_gateway::FromGateway;
 use kongtap::telemetry::ledger::ExchangeLedger;
 
 use super::heads::KONG_YML;
@@ -248,9 +249,5 @@ fn configuration(bodies: Bodies) -> anyhow::Result<Bound> {
         }),
     };
     let plugins = file::read(&[], environment).context("the plugin's configuration")?;
-    let state = GatewayState {
-        snapshot: Arc::new(snapshot),
-        ..GatewayState::empty()
-    };
-    Ok(setup::bind(&plugins, &state))
+    Ok(live::bind(plugins, FromGateway::Show, &Arc::new(snapshot), None))
 }

@@ -45,6 +45,41 @@ fn forms_have_types_by_field() {
             json!(false),
         ),
         ("config.tls_verify=true", "tls_verify", Value::Null, Value::Null),
+        (
+            "config.tls_ca=/ca.pem",
+            "tls_ca",
+            json!("/ca.pem"),
+            json!("/ca.pem"),
+        ),
+        ("config.tls_ca=ca.pem", "tls_ca", json!(400), json!(400)),
+        (
+            "config.tls_ca=/ca.pem&config.tls_verify=false",
+            "tls_ca",
+            json!(400),
+            json!(400),
+        ),
+        (
+            "config.http_version=1.1",
+            "http_version",
+            json!("1.1"),
+            json!("1.1"),
+        ),
+        ("config.http_version=2", "http_version", json!("2"), json!("2")),
+        (
+            "config.http_version=auto",
+            "http_version",
+            Value::Null,
+            Value::Null,
+        ),
+        ("config.http_version=3", "http_version", json!(400), json!(400)),
+        ("config.proxy=none", "proxy", json!("none"), json!("none")),
+        ("config.proxy=https://p", "proxy", json!(400), json!(400)),
+        (
+            "config.proxy=http://me:secret@p:3128",
+            "proxy",
+            json!("http://me:[redacted]@p:3128"),
+            json!("http://me:[redacted]@p:3128"),
+        ),
         ("config.bucket_key=", "bucket_key", json!(400), json!(400)),
     ] {
         check(form, field, old, current);

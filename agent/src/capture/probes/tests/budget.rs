@@ -204,6 +204,75 @@ fn what_is_of_no_use_is_passed_over_and_told_of_once() {
     assert_eq!(counters.lost_bytes(), 0, "{counters:?}");
 }
 
+/// The guard takes bodies away and gives them back while connections are open.
+#[test]
+fn a_budget_that_changes_counts_from_the_next_call() {
+    const SMALL_BYTES: u32 = 1024;
+    const GENEROUS: Budget = Budget {
+        head_bytes: 1 << 16,
+        body_bytes: 1 << 16,
+    };
+    let Some(mut capture) = Capture::within(GENEROUS) else {
+        return;
+    };
+    let mut controls = capture.probes.controls().unwrap();
+    let peer = Peer::bind(LOOPBACK);
+    let mut child = Watched::start(Scenario::Paced, peer.address);
+    capture.probes.watch(child.pid()).unwrap();
+    child.go();
+    let (mut stream, _) = peer.listener.accept().unwrap();
+    let (mut pace, mut all) = (vec![0; PACE_BYTES], Vec::new());
+    let (from, to) = (8, 16);
+    for number in 0..PACES {
+        if number == from || number == to {
+            // The last call's record is written when its probe has looked at the budget.
+            let told = u64::try_from(number * PACE_BYTES).unwrap();
+            capture.until("the paces so far", |capture| {
+                let moved = |seen: &super::Seen| {
+                    let copied: usize = seen.egress.chunks.iter().map(|(_, bytes)| bytes.len()).sum();
+                    u64::try_from(copied).unwrap() + seen.egress.without_payload
+                };
+                capture.conns.values().any(|seen| moved(seen) >= told)
+            });
+            controls
+                .set_budget(if number == from {
+                    Budget {
+                        head_bytes: SMALL_BYTES,
+                        body_bytes: 0,
+                    }
+                } else {
+                    GENEROUS
+                })
+                .unwrap();
+        }
+        stream.write_all(b"!").unwrap();
+        stream.read_exact(&mut pace).unwrap();
+        all.extend_from_slice(&pace);
+    }
+    drop(stream);
+    let counters = capture.finish(1);
+    let egress = &only(&capture).egress;
+    assert_eq!(egress.missing(), 0);
+    let mut copied = vec![0; PACES];
+    for (pos, bytes) in &egress.chunks {
+        let at = usize::try_from(*pos).unwrap();
+        assert_eq!(*bytes, all[at..at + bytes.len()], "at {at}");
+        copied[at / PACE_BYTES] += bytes.len();
+    }
+    for (number, copied) in copied.into_iter().enumerate() {
+        if (from..to).contains(&number) {
+            assert!(copied < PACE_BYTES / 2, "pace {number}: {copied} bytes");
+        } else {
+            assert_eq!(copied, PACE_BYTES, "pace {number}");
+        }
+    }
+    assert_eq!(
+        counters.get(counter::LEFT_OVER_BUDGET_BYTES),
+        egress.without_payload
+    );
+    assert_eq!(counters.lost_bytes(), 0, "{counters:?}");
+}
+
 #[test]
 fn what_is_skipped_until_the_end_is_told_of_at_the_end() {
     let Some(mut capture) = Capture::start() else {

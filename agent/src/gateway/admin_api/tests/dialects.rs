@@ -184,7 +184,7 @@ async fn read(gateway: &Gateway, workspaces: &[&str]) -> Result<Reading, SourceE
         .await
 }
 
-async fn read_document(name: &str, page_size: usize) -> Reading {
+pub(super) async fn read_document(name: &str, page_size: usize) -> Reading {
     let gateway = serve(document(name), page_size, Vec::new(), Vec::new()).await;
     read(&gateway, &[])
         .await

@@ -63,6 +63,10 @@ impl Facts<'_> {
 }
 
 impl Used {
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.0.contains(field)
+    }
+
     pub(super) fn add(&mut self, expression: &Expression) {
         match expression {
             Expression::Predicate(predicate) => {

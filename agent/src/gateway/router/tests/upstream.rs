@@ -16,7 +16,7 @@ fn path_on(profile: &RouterProfile, list: &str, base: &str, request: &str) -> St
     with_facts(&format!("GET http://z.test{request}"), |facts| {
         match router.find(facts) {
             Found::Route(matched) => {
-                String::from_utf8(router.upstream_path(&matched, Some(&service))).expect("text")
+                String::from_utf8(router.passed_on(&matched, Some(&service), None).path).expect("text")
             }
             other @ (Found::Nothing | Found::Unknown(_)) => panic!("{list}: {request}: {other:?}"),
         }
@@ -205,6 +205,50 @@ fn refusals() {
             Some(Refusal::GrpcNeedsTls),
         ),
         ("protocols: [grpcs]", tls, true, grpc, None),
+        ("protocols: [grpcs]", tls, false, grpc, Some(Refusal::NeedsHttp2)),
+        ("protocols: [grpc]", plain, true, None, Some(Refusal::NotGrpc)),
+        (
+            "protocols: [grpc]",
+            plain,
+            true,
+            Some("application/json"),
+            Some(Refusal::NotGrpc),
+        ),
+        (
+            "protocols: [grpc]",
+            plain,
+            true,
+            Some("application/grpc-web"),
+            None,
+        ),
+        (
+            "protocols: [http, grpc]",
+            plain,
+            false,
+            None,
+            Some(Refusal::NotGrpc),
+        ),
+        (
+            "protocols: [https], https_redirect_status_code: 302",
+            plain,
+            true,
+            None,
+            needs_tls(302),
+        ),
+        (
+            "protocols: [https], https_redirect_status_code: 307",
+            plain,
+            false,
+            None,
+            needs_tls(307),
+        ),
+        (
+            "protocols: [https], https_redirect_status_code: 308",
+            plain,
+            false,
+            None,
+            needs_tls(308),
+        ),
     ] {
         let route = &routes(&format!("{{name: r, paths: [/], {list}}}"))[0];
         let approach = Approach {

@@ -194,7 +194,7 @@ fn order(route: &Route, hosts: &[host::Term], headers: usize, paths: &[&str], er
     }
 }
 
-fn path_term(path: &str, era: Era) -> PathTerm {
+pub(super) fn path_term(path: &str, era: Era) -> PathTerm {
     let normalises = (Era::V2_4..Era::V3_0).contains(&era);
     match path.strip_prefix('~') {
         Some(regex) => {
@@ -233,6 +233,9 @@ fn report(route: &Route, entries: &[Entry], warnings: &mut Vec<SnapshotWarning>)
             "has an expression, with which this flavour of the router cannot be built: {UNKNOWN_FOR}"
         );
         terms::warn(route, &what, warnings);
+    }
+    if entries.iter().any(|entry| !entry.snis.is_empty()) {
+        terms::warn(route, terms::ASKS_SERVER_NAME, warnings);
     }
     let paths = entries.iter().flat_map(|entry| &entry.paths);
     let mut in_paths = paths.filter_map(|path| match path {

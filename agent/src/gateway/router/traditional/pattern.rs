@@ -4,6 +4,8 @@
 //! Deliberately absent: PCRE's limit of 10,000 steps, which makes Kong answer 404 where a hostile path hits it.
 
 use crate::gateway::router::terms::Verdict;
+use crate::gateway::router::upstream::PathMatch;
+use crate::gateway::router::upstream::captures::{Capture, groups};
 
 /// The largest compiled regular expression, bytes; one that needs more is not evaluated.
 const MAX_REGEX_BYTES: usize = 2 << 20;
@@ -51,6 +53,25 @@ impl Pattern {
                 .name(REST)
                 .map(|rest| path.len().saturating_sub(rest.len())),
         )
+    }
+
+    /// What was taken, and the groups.
+    pub(super) fn groups(&self, path: &[u8]) -> Option<(PathMatch, Vec<Capture>)> {
+        let regex = self.0.as_ref().ok()?;
+        let found = regex.captures(path)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut groups = groups(&regex.capture_names().collect::<Vec<_>>(), |number| {
+            found.get(number).map(|group| text(group.as_bytes()))
+        });
+        // Kong's own is the last one, by number and by name.
+        if found.name(REST).is_some() {
+            groups.truncate(groups.len().saturating_sub(2));
+        }
+        let taken = self.taken(path)?.and_then(|taken| path.get(..taken));
+        Some((
+            taken.map_or(PathMatch::Unbounded, |text| PathMatch::Text(text.to_vec())),
+            groups,
+        ))
     }
 
     /// Why it cannot be evaluated.

@@ -1,71 +1,17 @@
-//! What a route's protocols, mapped ports and workspaces do to an exchange.
+//! What mapped ports and workspaces do to an exchange.
 
-use super::{ConsumerMatch, RouteMatch, Snapshot, exchange, name, request, response, snapshot};
+use super::{RouteMatch, Snapshot, exchange, name, request, snapshot};
 use crate::correlate::JoinedExchange;
 use crate::gateway::ports::PortMap;
-use crate::gateway::router::{Refusal, RouterFlavor};
-use crate::http::exchange::{Leg, Response};
+use crate::gateway::router::RouterFlavor;
+use crate::http::exchange::Leg;
 
-const PROTOCOLS: &str = "
-_format_version: '3.0'
-services: [{name: s, url: 'http://h'}]
-routes:
-- {name: tls, service: s, paths: [/tls], protocols: [https]}
-- {name: moved, service: s, paths: [/moved], protocols: [https], https_redirect_status_code: 301}
-- {name: both, service: s, paths: [/both]}
-- {name: grpc, service: s, paths: [/grpc], protocols: [grpc]}
-consumers: [{username: alice}]
-plugins: [{name: key-auth}]
-";
-
-fn joined(path: &str, tls: bool, answer: Option<Response>, with_leg: bool) -> JoinedExchange {
+fn joined(path: &str) -> JoinedExchange {
     let own = request("GET", path, &[("Host", "h")]);
-    let sent = request("GET", path, &[("X-Consumer-Username", "alice"), ("Host", "h")]);
     JoinedExchange {
-        client: exchange(Leg::Downstream, tls, Some(own), answer),
-        upstream: with_leg
-            .then(|| exchange(Leg::Upstream, false, Some(sent), None))
-            .into_iter()
-            .collect(),
+        client: exchange(Leg::Downstream, false, Some(own), None),
+        upstream: Vec::new(),
         request_id: None,
-    }
-}
-
-#[test]
-fn a_request_that_its_routes_protocols_forbid_is_refused_unless_the_answer_shows_otherwise() {
-    let needs_tls = |status| Some(Refusal::NeedsTls { status });
-    let answered = |status| Some(response(status, &[], ""));
-    let proxied = |status| Some(response(status, &[("X-Kong-Upstream-Latency", "1")], ""));
-    for flavor in [
-        RouterFlavor::Traditional,
-        RouterFlavor::TraditionalCompatible,
-        RouterFlavor::Expressions,
-    ] {
-        let snapshot = snapshot(PROTOCOLS, flavor);
-        for (path, tls, answer, with_leg, refusal) in [
-            ("/tls", false, answered(426), false, needs_tls(426)),
-            ("/tls", false, None, false, needs_tls(426)),
-            ("/tls", true, answered(426), false, None),
-            ("/tls", false, answered(401), false, None),
-            ("/tls", false, proxied(426), false, None),
-            ("/tls", false, answered(426), true, None),
-            ("/moved", false, answered(301), false, needs_tls(301)),
-            ("/moved", false, answered(426), false, None),
-            ("/both", false, answered(426), false, None),
-            ("/grpc", false, answered(415), false, Some(Refusal::NotGrpc)),
-        ] {
-            let what = format!("{flavor:?} {path} tls {tls} {answer:?} leg {with_leg}");
-            let resolution = snapshot.resolve(&joined(path, tls, answer, with_leg));
-            assert_eq!(resolution.refusal, refusal, "{what}");
-            assert!(matches!(resolution.route, RouteMatch::Matched(_)), "{what}");
-            if refusal.is_some() {
-                assert_eq!(
-                    resolution.consumer,
-                    ConsumerMatch::Nobody,
-                    "no plugin ran: {what}"
-                );
-            }
-        }
     }
 }
 
@@ -78,7 +24,7 @@ routes:
 - {name: outer, expression: 'net.dst.port == 80'}
 ";
     let check = |snapshot: &Snapshot, route: &str, port: Option<u16>| {
-        let resolution = snapshot.resolve(&joined("/", false, None, false));
+        let resolution = snapshot.resolve(&joined("/"));
         assert_eq!(
             (name(&resolution).0.as_str(), resolution.outer_port),
             (route, port)

@@ -30,6 +30,34 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// Bytes that are kept of its bodies.
+    pub(in crate::http::h1) fn body_bytes(&self) -> usize {
+        let request = self
+            .request
+            .as_ref()
+            .map_or(0, |message| message.body.kept_bytes());
+        let response = self
+            .response
+            .as_ref()
+            .map_or(0, |message| message.body.kept_bytes());
+        request + response
+    }
+
+    pub(in crate::http::h1) fn release_bodies(&mut self) {
+        self.request
+            .as_mut()
+            .map(Message::body_mut)
+            .into_iter()
+            .for_each(BodyBuilder::release);
+        self.response
+            .as_mut()
+            .map(Message::body_mut)
+            .into_iter()
+            .for_each(BodyBuilder::release);
+    }
+}
+
 impl<H> Message<H> {
     const fn body_mut(&mut self) -> &mut BodyBuilder {
         &mut self.body
