@@ -10,6 +10,7 @@ pub mod live;
 pub mod record;
 mod reload;
 pub mod replay;
+pub mod runtime;
 pub mod setup;
 mod spool;
 mod steering;

@@ -29,7 +29,7 @@ use crate::http::exchange::{Exchange, HeadState, Leg};
 use crate::http::open::OpenRequest;
 
 /// The header that both legs of one request share.
-const REQUEST_ID: &str = "X-Kong-Request-Id";
+pub(crate) const REQUEST_ID: &str = "X-Kong-Request-Id";
 /// Longest request id that is believed, in bytes. Kong's has 32; nothing longer is hashed or kept as a key.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 /// From this status on, a response may be the gateway's own verdict on attempts that brought no answer.

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use kongtap::app::{self, AppError, record, replay, setup};
+use kongtap::app::{self, AppError, record, replay, runtime, setup};
 use kongtap::capture::recording::Redacted;
 use kongtap::capture::tls::self_test::child;
 use kongtap::cli::exit::Exit;
@@ -19,9 +19,6 @@ use kongtap::gateway::source::{SourceError, chain};
 use kongtap::plugin::UnboundConfig;
 use kongtap::ship::tls;
 use tracing_subscriber::EnvFilter;
-
-/// Threads of the runtime: delivery and the interface are light, and the gateway needs the cores.
-const RUNTIME_THREADS: usize = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -40,12 +37,7 @@ fn main() -> ExitCode {
         .init();
     // Two providers could be compiled in by accident; this one is meant, and an earlier choice is none of ours.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
-        .thread_name("kongtap-async")
-        .enable_all()
-        .build();
-    match runtime {
+    match runtime::build() {
         Ok(runtime) => runtime.block_on(verb(cli.verb)),
         Err(error) => fail(Exit::Failed, [format!("cannot start the runtime: {error}")]),
     }

@@ -5,8 +5,8 @@
 //!
 //! Deliberately absent: whether an exchange is shipped at all (the pipeline asks `plugin` and
 //! [`answer::is_gateway_made_error`] before it calls [`build`]), clocks, and any way to a `Message` that passes
-//! redaction by (invariant I7: the fields are private; what [`build`] did not make now it made before a restart, see
-//! [`Message::from_spool`]).
+//! redaction by (invariant I7: the fields are private; [`Message::without_bodies`] only leaves out, and what [`build`] did not make now
+//! it made before a restart, see [`Message::from_spool`]).
 
 pub mod answer;
 mod body;
@@ -16,6 +16,7 @@ mod form;
 mod kong;
 mod latencies;
 pub mod redact;
+mod shed;
 pub mod shedding;
 mod target;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use crate::gateway::snapshot::Resolution;
 use crate::guard::levels::Shed;
 use crate::http::headers::Headers;
 use crate::message::redact::Redaction;
+use crate::message::shed::Bodies;
 use crate::plugin::{Destination, PluginConfig};
 
 /// What is posted: the plugin's JSON message, redacted, and where it goes. Only [`build`] makes one.
@@ -38,6 +40,7 @@ use crate::plugin::{Destination, PluginConfig};
 pub struct Message {
     destination: Arc<Destination>,
     json: Bytes,
+    bodies: Bodies,
     outcome: Outcome,
     profile: Profile,
 }
@@ -54,7 +57,7 @@ pub enum Outcome {
 impl Message {
     /// A message that [`build`] made and the spool kept, whose checksum says that it is the same. The one exception to the rule that
     /// only [`build`] makes one: it was redacted then, by the rules of then.
-    pub(crate) const fn from_spool(
+    pub(crate) fn from_spool(
         destination: Arc<Destination>,
         json: Bytes,
         outcome: Outcome,
@@ -63,6 +66,8 @@ impl Message {
         Self {
             destination,
             json,
+            // Where its bodies stand was not kept: it gives way whole, and back to the spool.
+            bodies: Bodies::default(),
             outcome,
             profile,
         }
@@ -141,9 +146,11 @@ pub fn build_within(input: &BuildInput<'_>, shed: Shed) -> Message {
         .response
         .as_ref()
         .map(|response| response.status);
+    let (json, bodies) = document::write(input, shed);
     Message {
         destination: Arc::clone(&input.config.destination),
-        json: document::write(input, shed).into(),
+        json: json.into(),
+        bodies,
         outcome: match status {
             Some(..400) => Outcome::Success,
             Some(_) | None => Outcome::Error,

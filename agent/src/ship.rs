@@ -4,7 +4,7 @@
 //! [`ExchangeLedger`], a [`ShipStats`] and few log lines.
 //!
 //! ```text
-//! offer ─ queue ─┬─ lane::waiting   what waits for one destination, what gives way when the queue is full
+//! offer ─ queue ─┬─ lane::waiting   what waits for one destination, what gives way when the queue is full (shed)
 //!                ├─ batch           how many messages one POST may hold
 //!                └─ lane::health    how many attempts an endpoint may have at once: none while its breaker is open
 //! run ── deliver ─ attempt ─ clients   one POST over pooled connections, and what became of each message in it
@@ -25,10 +25,10 @@ mod deliver;
 mod failure;
 mod faults;
 mod lane;
-mod pressure;
 pub mod probe;
 mod queue;
 pub mod retry;
+pub mod shed;
 pub mod spool;
 #[cfg(test)]
 mod tests;
@@ -50,8 +50,12 @@ pub use crate::ship::account::ShipStats;
 use crate::ship::clients::Clients;
 use crate::ship::deliver::deliver;
 pub use crate::ship::faults::LastError;
+pub use crate::ship::lane::endpoint::{EndpointFailure, EndpointStats};
+pub use crate::ship::lane::health::EndpointState;
+pub use crate::ship::lane::health::breaker::BreakerLimits;
 use crate::ship::queue::Queue;
 use crate::ship::retry::RetryLimits;
+use crate::ship::shed::ShedPolicy;
 use crate::ship::spool::{Recovery, SpoolError, SpoolOptions};
 use crate::telemetry::ledger::ExchangeLedger;
 
@@ -68,8 +72,12 @@ pub struct ShipLimits {
     pub batch: usize,
     /// Bytes of JSON in one such POST.
     pub batch_bytes: usize,
+    /// What gives way when more is offered than may be held.
+    pub shed: ShedPolicy,
     /// Repeats.
     pub retry: RetryLimits,
+    /// When an endpoint is left alone.
+    pub breaker: BreakerLimits,
     /// How much of an endpoint's answer is read, bytes.
     pub answer_bytes: usize,
     /// How long what is held may take to leave when the agent stops.
@@ -84,7 +92,9 @@ impl Default for ShipLimits {
             in_flight: 16,
             batch: 1,
             batch_bytes: 1 << 20,
+            shed: ShedPolicy::default(),
             retry: RetryLimits::default(),
+            breaker: BreakerLimits::default(),
             answer_bytes: 64 << 10,
             drain_timeout: Duration::from_secs(5),
         }
@@ -120,10 +130,11 @@ pub struct ShipHandle {
 }
 
 impl ShipHandle {
-    /// Takes a message, or drops and counts it. Never waits.
+    /// Takes a message, perhaps without its bodies, or drops and counts it. Never waits.
     ///
     /// When the bounds are reached the destination that holds the most gives way, so that one that does not keep up
-    /// cannot take the others' room.
+    /// cannot take the others' room. What of its messages goes first, [`ShedPolicy`] says; the one that comes in is no
+    /// exception.
     pub fn offer(&self, message: Message) {
         self.queue.offer(message);
     }
@@ -142,10 +153,24 @@ impl ShipHandle {
         self.queue.configured(destinations);
     }
 
+    /// Lowers the bound by bytes (or raises it again: `ShipLimits::queue_bytes` is the most), and sheds down to it before it
+    /// returns, as far as what is held is not under way. For whoever watches the agent's memory; from any thread.
+    ///
+    /// Bodies that go although the configured bound would have had room for them are counted as `pressure`.
+    pub fn set_byte_limit(&self, bytes: usize) {
+        self.queue.set_byte_limit(bytes);
+    }
+
+    /// Memory is short, or no longer: the queue may hold half of its bytes, or all of them.
+    pub fn set_pressure(&self, is_short: bool) {
+        let most = self.queue.limits().queue_bytes;
+        self.set_byte_limit(if is_short { most / 2 } else { most });
+    }
+
     /// The counts now.
     #[must_use]
     pub fn stats(&self) -> ShipStats {
-        self.queue.account().stats()
+        self.queue.stats()
     }
 }
 
@@ -183,15 +208,21 @@ impl Shipper {
                 () = self.until_due() => {}
                 Some(ended) = senders.join_next() => note_end(ended),
                 Some(ended) = refills.join_next() => note_end(ended),
-                _ = lines.tick() => self.queue.account().write_lines(clock::instant()),
+                _ = lines.tick() => self.write_lines(),
             }
         }
         self.queue.close();
         let queue = Arc::clone(&self.queue);
         let drain_timeout = self.limits.drain_timeout;
+        let end = clock::instant() + drain_timeout;
         let drain = async {
             while queue.account().holds_any() {
                 self.start_senders(&mut senders);
+                let next = self.queue.next_due();
+                if senders.is_empty() && next.is_none_or(|due| due > end) {
+                    // All that is left waits for endpoints that will be left alone for longer.
+                    break;
+                }
                 tokio::select! {
                     () = queue.work() => {}
                     () = self.until_due() => {}
@@ -199,9 +230,10 @@ impl Shipper {
                 }
             }
         };
-        if tokio::time::timeout(drain_timeout, drain).await.is_err() {
+        let in_time = tokio::time::timeout(drain_timeout, drain).await;
+        if in_time.is_err() || queue.account().holds_any() {
             tracing::warn!(
-                messages = queue.account().stats().queued_messages,
+                messages = queue.stats().queued_messages,
                 "Stopped before everything was shipped."
             );
         }
@@ -223,9 +255,15 @@ impl Shipper {
         }
     }
 
+    fn write_lines(&self) {
+        let now = clock::instant();
+        self.queue.account().write_lines(now);
+        self.queue.write_lines(now);
+    }
+
     /// Waits until a repeat falls due or a breaker lets an attempt through; for ever when time alone changes nothing.
     async fn until_due(&self) {
-        match self.queue.next_due(clock::instant()) {
+        match self.queue.next_due() {
             Some(due) => tokio::time::sleep_until(due.into()).await,
             None => std::future::pending().await,
         }

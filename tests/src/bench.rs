@@ -20,6 +20,7 @@ pub mod parse;
 pub mod report;
 pub mod rows;
 pub mod series;
+pub mod ship;
 pub mod spin;
 pub mod stage;
 

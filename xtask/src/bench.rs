@@ -1,8 +1,8 @@
 //! `cargo xtask bench capture`: what capturing costs the gateway, measured beside other ways of doing it. `cargo xtask bench
-//! parse`: what an exchange costs the agent from the records on.
+//! parse`: what an exchange costs the agent from the records on. `cargo xtask bench ship`: what a message costs it from the queue on.
 //!
-//! Installs what is missing, builds, and becomes the program that measures and prints: `kongtap-bench` (tests/src/bench.rs) or
-//! `kongtap-bench-parse` (tests/src/bench/parse.rs).
+//! Installs what is missing, builds, and becomes the program that measures and prints: `kongtap-bench` (tests/src/bench.rs),
+//! `kongtap-bench-parse` (tests/src/bench/parse.rs) or `kongtap-bench-ship` (tests/src/bench/ship.rs).
 
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -28,6 +28,24 @@ enum What {
     Capture(Capture),
     /// The agent: instructions, CPU time and allocations of an exchange, from records to the finished exchange and to the message.
     Parse(Parse),
+    /// The agent: CPU time and allocations of a shipped message, from the queue to the endpoint's answer.
+    Ship(Ship),
+}
+
+#[derive(Debug, clap::Args)]
+struct Ship {
+    /// Write the figures there: an array of {name, value, unit, low, high}.
+    #[arg(long, value_name = "PATH")]
+    json: Option<PathBuf>,
+    /// Measure these alone (repeatable): single, list, paced, spool, spool_list, tls, tls_list, http2, http2_list.
+    #[arg(long, value_name = "CASE")]
+    only: Vec<String>,
+    /// Rounds: measurements of each case [default: 7].
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// One short round, unoptimised: shows that the bench works, and measures nothing.
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -73,6 +91,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.what {
         What::Capture(capture) => run_capture(capture),
         What::Parse(parse) => run_parse(parse),
+        What::Ship(ship) => run_ship(ship),
     }
 }
 
@@ -111,6 +130,21 @@ fn run_parse(parse: &Parse) -> anyhow::Result<()> {
     let programs = build(&targets, parse.quick)?;
     let mut bench = Command::new(programs.join("kongtap-bench-parse"));
     bench.args(parse_passed_on(parse));
+    become_program(bench)
+}
+
+fn run_ship(ship: &Ship) -> anyhow::Result<()> {
+    let targets = [
+        "-p",
+        "kongtap-tests",
+        "--bin",
+        "kongtap-bench-ship",
+        "--example",
+        "kongtap-bench-ship-allocations",
+    ];
+    let programs = build(&targets, ship.quick)?;
+    let mut bench = Command::new(programs.join("kongtap-bench-ship"));
+    bench.args(ship_passed_on(ship));
     become_program(bench)
 }
 
@@ -153,6 +187,14 @@ fn parse_passed_on(parse: &Parse) -> Vec<String> {
     flags(&single, &parse.only, parse.quick)
 }
 
+fn ship_passed_on(ship: &Ship) -> Vec<String> {
+    let single = [
+        ("--json", path(ship.json.as_ref())),
+        ("--rounds", number(ship.rounds)),
+    ];
+    flags(&single, &ship.only, ship.quick)
+}
+
 fn number(value: Option<u32>) -> Option<String> {
     value.map(|value| value.to_string())
 }
@@ -180,7 +222,19 @@ fn flags(single: &[(&str, Option<String>)], only: &[String], is_quick: bool) -> 
 mod tests {
     use clap::{Args as _, Command, FromArgMatches as _};
 
-    use super::{Capture, Parse, parse_passed_on, passed_on};
+    use super::{Capture, Parse, Ship, parse_passed_on, passed_on, ship_passed_on};
+
+    #[test]
+    fn what_the_user_says_reaches_the_ship_bench() {
+        let check = |said: &[&str]| {
+            let command = Ship::augment_args(Command::new("ship").no_binary_name(true));
+            let matches = command.try_get_matches_from(said).unwrap();
+            assert_eq!(ship_passed_on(&Ship::from_arg_matches(&matches).unwrap()), said);
+        };
+        check(&[]);
+        check(&["--json", "figures.json", "--rounds", "7", "--quick"]);
+        check(&["--only", "single", "--only", "list"]);
+    }
 
     #[test]
     fn what_the_user_says_reaches_the_parse_bench() {

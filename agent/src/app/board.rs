@@ -16,7 +16,7 @@ use crate::gateway::source::GatewayState;
 use crate::pipeline::{History, PipelineStats};
 use crate::plugin::store::Store;
 use crate::plugin::{PluginConfig, PluginSet};
-use crate::ship::{ShipHandle, ShipStats};
+use crate::ship::{EndpointState, ShipHandle, ShipStats};
 use crate::telemetry::ledger::ExchangeLedger;
 use crate::telemetry::status::guard::GuardStatus;
 use crate::telemetry::status::{
@@ -301,16 +301,34 @@ fn spool_problem(ship: &ShipStats) -> Option<String> {
 
 fn delivery(ship: &ShipStats) -> Delivery {
     let newest = ship.last_errors.iter().max_by_key(|error| error.at_unix_ms);
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     Delivery {
         counts: [
             ("attempts", ship.attempts),
             ("ended", ship.latency_count),
             ("latency_us", ship.latency_us_sum),
             ("warnings", ship.warnings),
+            ("repeats", ship.repeats),
+            ("looks", ship.looks),
+            ("breaker_opened", ship.breaker_opened),
+            ("breaker_closed", ship.breaker_closed),
         ]
         .into(),
         in_flight: ship.in_flight,
-        queued_bytes: u64::try_from(ship.queued_bytes).unwrap_or(u64::MAX),
+        allowed: count(ship.endpoints.iter().map(|endpoint| endpoint.allowed).sum()),
+        queued_bytes: count(ship.queued_bytes),
+        queued_repeats: count(ship.endpoints.iter().map(|endpoint| endpoint.repeats).sum()),
+        endpoint_states: EndpointState::ALL
+            .into_iter()
+            .map(|state| {
+                let endpoints = ship.endpoints.iter();
+                let alike = endpoints.filter(|endpoint| endpoint.state == state);
+                (state.label(), count(alike.count()))
+            })
+            .collect(),
+        endpoints: ship.endpoints.clone(),
+        limit_bytes: u64::try_from(ship.limit_bytes).unwrap_or(u64::MAX),
+        shed: (&ship.shed).into(),
         last_error: newest.map(|error| format!("{}: {}", error.reason, error.detail)),
         spool: ship.spool.clone(),
     }

@@ -10,7 +10,7 @@ use crate::admin::plugin_api::dialect::Dialect;
 use crate::capture::gateways::{self, SelectError};
 use crate::capture::session::{SessionError, SessionOptions};
 use crate::clock::WallClock;
-use crate::config::{AdminDialect, Config, ProfileName, RedactBase};
+use crate::config::{AdminDialect, Config, DropFirst, ProfileName, RedactBase};
 use crate::conn::{ConnLimits, ReorderLimits};
 use crate::correlate::CorrelatorLimits;
 use crate::explain::account::{self, Account, Held};
@@ -24,9 +24,10 @@ use crate::message::Profile;
 use crate::message::redact::{RedactedNames, Redaction};
 use crate::pipeline::{Bound, Settings};
 use crate::plugin::{UnboundConfig, file};
-use crate::ship::ShipLimits;
 use crate::ship::retry::RetryLimits;
+use crate::ship::shed::{GoesFirst, ShedPolicy};
 use crate::ship::spool::SpoolOptions;
+use crate::ship::{BreakerLimits, ShipLimits};
 
 pub mod capture;
 pub mod gateway;
@@ -285,10 +286,23 @@ pub fn ship_limits(config: &Config) -> ShipLimits {
         drain_timeout: Duration::from_millis(config.ship.drain_timeout_ms),
         batch: config.ship.batch,
         batch_bytes: config.ship.batch_bytes,
+        shed: ShedPolicy {
+            bodies: config.ship.shed.bodies,
+            errors_last: config.ship.shed.errors_last,
+            first: match config.ship.shed.drop {
+                DropFirst::Newest => GoesFirst::Newest,
+                DropFirst::Oldest => GoesFirst::Oldest,
+            },
+        },
         retry: RetryLimits {
             max_age: Duration::from_secs(config.ship.retry.max_age_seconds),
             first: Duration::from_millis(config.ship.retry.first_ms),
             most: Duration::from_millis(config.ship.retry.most_ms),
+        },
+        breaker: BreakerLimits {
+            failures: config.ship.breaker.failures,
+            open: Duration::from_millis(config.ship.breaker.open_ms),
+            most: Duration::from_millis(config.ship.breaker.most_ms),
         },
         ..ShipLimits::default()
     }

@@ -14,32 +14,34 @@ use crate::message::fields::{Digits, HeaderObject, SecondsFromMs, Text};
 use crate::message::form::Form;
 use crate::message::kong::{Kong, UniqueIdentifier};
 use crate::message::redact::{MARK, RedactedBody, Rules};
+use crate::message::shed::{Bodies, Noted, Part, Sheet};
 use crate::message::shedding::cut;
 use crate::message::{BuildInput, Profile, answer, target};
 
 /// Room for everything but bodies and headers: the fixed keys, the `kong` object, timestamps.
 const OVERHEAD_BYTES: usize = 1536;
 
-/// Writes the message.
+/// Writes the message. Its bodies' places are noted, so that it can be sent without them.
 #[expect(
     clippy::expect_used,
     reason = "memory takes every byte, every key is text and no value refuses to be written"
 )]
-pub(super) fn write(input: &BuildInput<'_>, shed: Shed) -> Vec<u8> {
+pub(super) fn write(input: &BuildInput<'_>, shed: Shed) -> (Vec<u8>, Bodies) {
     let rules = Rules::new(input.redaction, &input.resolution.credentials).decoding(input.decoded_bytes);
     let client = &input.joined.client;
-    let bodies = Bodies {
+    let kept = Kept {
         request: client.request.as_ref().map(|request| cut(&request.body, shed)),
         response: client.response.as_ref().map(|response| cut(&response.body, shed)),
     };
-    let document = Document::new(input, &rules, &bodies, shed);
-    let mut json = Vec::with_capacity(document.estimated_bytes(input, &bodies));
-    serde_json::to_writer(&mut json, &document).expect("JSON is written to memory");
-    json
+    let sheet = Sheet::default();
+    let document = Document::new(input, &rules, &kept, shed, &sheet);
+    sheet.reserve(document.estimated_bytes(input, &kept));
+    serde_json::to_writer(&sheet, &document).expect("JSON is written to memory");
+    sheet.finish()
 }
 
 /// What is left of the bodies under the steps in force.
-struct Bodies<'a> {
+struct Kept<'a> {
     request: Option<Cow<'a, Body>>,
     response: Option<Cow<'a, Body>>,
 }
@@ -62,11 +64,11 @@ struct RequestObject<'a> {
     method: Text<'a>,
     headers: HeaderObject<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<BodyField<'a>>,
+    body: Option<Noted<'a, BodyField<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body_encoding: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    form: Option<Form>,
+    form: Option<Noted<'a, Form>>,
     timestamp: SecondsFromMs,
 }
 
@@ -75,7 +77,7 @@ struct ResponseObject<'a> {
     status: u16,
     headers: HeaderObject<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<BodyField<'a>>,
+    body: Option<Noted<'a, BodyField<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body_encoding: Option<&'static str>,
     size_bytes: Digits,
@@ -84,19 +86,20 @@ struct ResponseObject<'a> {
 }
 
 impl<'a> Document<'a> {
-    fn new(input: &BuildInput<'a>, rules: &Rules<'_>, bodies: &'a Bodies<'_>, shed: Shed) -> Self {
-        let request = input
-            .joined
-            .client
-            .request
-            .as_ref()
-            .zip(bodies.request.as_deref());
+    fn new(
+        input: &BuildInput<'a>,
+        rules: &Rules<'_>,
+        kept: &'a Kept<'_>,
+        shed: Shed,
+        sheet: &'a Sheet,
+    ) -> Self {
+        let request = input.joined.client.request.as_ref().zip(kept.request.as_deref());
         let response = input
             .joined
             .client
             .response
             .as_ref()
-            .zip(bodies.response.as_deref());
+            .zip(kept.response.as_deref());
         let shape = BodyShape::of(input);
         let shown = match request {
             Some((request, body)) if shape.request == BodyPart::Captured => {
@@ -106,23 +109,25 @@ impl<'a> Document<'a> {
         };
         let is_withheld = shown == RedactedBody::Withheld;
         Self {
-            request: request
-                .map(|(request, body)| request_object(input, rules, request, body.is_whole(), shape, shown)),
-            response: response.map(|(response, body)| response_object(input, rules, response, body, shape)),
+            request: request.map(|(request, body)| {
+                request_object(input, rules, request, body.is_whole(), (shape, shown), sheet)
+            }),
+            response: response
+                .map(|(response, body)| response_object(input, rules, response, body, shape, sheet)),
             unique_identifier: match input.profile {
                 Profile::Plugin => None,
                 Profile::Extended => Some(UniqueIdentifier::of(input.joined, input.wall)),
             },
             kong: match input.profile {
                 Profile::Plugin => None,
-                Profile::Extended => Some(Kong::new(input, rules, is_withheld, shed)),
+                Profile::Extended => Some(Kong::new(input, rules, is_withheld, shed, sheet)),
             },
         }
     }
 
     /// A guess at the text's length that spares the buffer most of its growing: it has room for the quotes of a body that is JSON
     /// itself; other escapes and base64 take more.
-    fn estimated_bytes(&self, input: &BuildInput<'_>, bodies: &Bodies<'_>) -> usize {
+    fn estimated_bytes(&self, input: &BuildInput<'_>, kept: &Kept<'_>) -> usize {
         let headers = |headers: &Headers| -> usize {
             headers
                 .0
@@ -130,16 +135,16 @@ impl<'a> Document<'a> {
                 .map(|header| header.name.len() + header.value.len() + 6)
                 .sum()
         };
-        let body = |field: Option<&BodyField<'_>>, body: Option<&Body>| {
+        let body = |field: Option<&Noted<'_, BodyField<'_>>>, body: Option<&Body>| {
             field.and(body).map_or(0, |body| body.bytes.len())
         };
         let request = input.joined.client.request.as_ref().map_or(0, |request| {
             let shown = self.request.as_ref().and_then(|part| part.body.as_ref());
-            body(shown, bodies.request.as_deref()) + request.target.len()
+            body(shown, kept.request.as_deref()) + request.target.len()
         });
         let response = input.joined.client.response.as_ref().map_or(0, |response| {
             let shown = self.response.as_ref().and_then(|part| part.body.as_ref());
-            body(shown, bodies.response.as_deref()) + headers(&response.headers)
+            body(shown, kept.response.as_deref()) + headers(&response.headers)
         });
         let bodies_and_headers = request + response + headers(input.request_headers);
         bodies_and_headers + bodies_and_headers / 4 + OVERHEAD_BYTES
@@ -151,8 +156,8 @@ fn request_object<'a>(
     rules: &Rules<'_>,
     request: &'a Request,
     is_whole: bool,
-    shape: BodyShape,
-    shown: RedactedBody<'a>,
+    (shape, shown): (BodyShape, RedactedBody<'a>),
+    sheet: &'a Sheet,
 ) -> RequestObject<'a> {
     let is_form = shape.request == BodyPart::Captured && Form::is_claimed(&request.headers);
     let form = match (&shown, shape.request) {
@@ -182,8 +187,8 @@ fn request_object<'a>(
         method: Text(method(input, request)),
         headers: HeaderObject::of_request(input.request_headers, rules),
         body_encoding: body.as_ref().and_then(BodyField::encoding),
-        body,
-        form,
+        body: body.map(|body| sheet.note(Part::RequestBody, body)),
+        form: form.map(|form| sheet.note(Part::Form, form)),
         timestamp: SecondsFromMs(input.wall.unix_ms(request.started)),
     }
 }
@@ -194,6 +199,7 @@ fn response_object<'a>(
     response: &'a Response,
     captured: &'a Body,
     shape: BodyShape,
+    sheet: &'a Sheet,
 ) -> ResponseObject<'a> {
     let body = match shape.response {
         BodyPart::Absent => None,
@@ -220,7 +226,7 @@ fn response_object<'a>(
             unseen_header(input, response),
         ),
         body_encoding: body.as_ref().and_then(BodyField::encoding),
-        body,
+        body: body.map(|body| sheet.note(Part::ResponseBody, body)),
         size_bytes: Digits(response.body.wire_bytes),
         timestamp: SecondsFromMs(ended_ms),
         response_time: SecondsFromMs(ended_ms.saturating_sub(started_ms)),

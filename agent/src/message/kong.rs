@@ -10,19 +10,21 @@ use serde::ser::Serializer;
 use uuid::Uuid;
 
 use crate::clock::WallClock;
-use crate::correlate::{JoinedBy, JoinedExchange};
+use crate::correlate::{JoinedBy, JoinedExchange, REQUEST_ID};
 use crate::gateway::snapshot::{ConsumerMatch, KnownBy, RouteMatch};
 use crate::guard::Resource;
 use crate::guard::levels::Shed;
 use crate::http::anomaly::Anomalies;
 use crate::http::exchange::{Body, HeadState, Peer, Version};
 use crate::http::h1::Side;
+use crate::http::headers::Headers;
 use crate::http::verdict::Verdict;
 use crate::message::BuildInput;
 use crate::message::answer::{self, AnsweredBy};
 use crate::message::fields::HeaderObject;
 use crate::message::latencies::Latencies;
 use crate::message::redact::Rules;
+use crate::message::shed::{Noted, Part, Sheet};
 use crate::message::shedding::cut;
 
 /// Longest request id that is taken for one; Kong's has 32 characters.
@@ -44,11 +46,31 @@ impl<'a> UniqueIdentifier<'a> {
     }
 }
 
-/// The request id, if it looks like one: visible ASCII of sane length.
+/// The request id, if it is the gateway's and looks like one: visible ASCII of sane length.
+///
+/// A gateway that makes none passes on a client's, or a service's. Whoever says the same one twice would have its second exchange
+/// taken for a repeat of the first.
 fn request_id(joined: &JoinedExchange) -> Option<&str> {
     let id = joined.request_id.as_ref()?;
     let is_sane = (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
-    str::from_utf8(id).ok().filter(|_| is_sane)
+    let say_so = |headers: &Headers| headers.all(REQUEST_ID).any(|said| said == id);
+    let is_clients = joined
+        .client
+        .request
+        .as_ref()
+        .is_some_and(|request| say_so(&request.headers));
+    // A service may well say what the gateway told it.
+    let is_services = joined.upstream.last().is_some_and(|leg| {
+        leg.response
+            .as_ref()
+            .is_some_and(|response| say_so(&response.headers))
+            && !leg
+                .request
+                .as_ref()
+                .is_some_and(|request| say_so(&request.headers))
+    });
+    let is_gateways = !is_clients && !is_services;
+    str::from_utf8(id).ok().filter(|_| is_sane && is_gateways)
 }
 
 /// Pipelined requests share the time at which they were read, so the answer's times and the upstream connection are part
@@ -104,7 +126,7 @@ pub(super) struct Kong<'a> {
     /// The part of all exchanges that is shipped, when that is not all.
     #[serde(skip_serializing_if = "Option::is_none")]
     sampling: Option<f64>,
-    completeness: Completeness,
+    completeness: Completeness<'a>,
     #[serde(skip_serializing_if = "Anomalies::is_empty")]
     anomalies: Anomalies,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,11 +177,11 @@ struct Upstream {
 }
 
 #[derive(Debug, Serialize)]
-struct Completeness {
+struct Completeness<'a> {
     #[serde(flatten)]
     verdict: VerdictObject,
-    request: Captured,
-    response: Captured,
+    request: Noted<'a, Captured>,
+    response: Noted<'a, Captured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<&'static str>,
 }
@@ -254,9 +276,23 @@ enum CaptureState {
 
 impl<'a> Kong<'a> {
     /// `is_withheld`: redaction could not search the request's body.
-    pub(super) fn new(input: &BuildInput<'a>, rules: &Rules<'_>, is_withheld: bool, shed: Shed) -> Self {
+    pub(super) fn new(
+        input: &BuildInput<'a>,
+        rules: &Rules<'_>,
+        is_withheld: bool,
+        shed: Shed,
+        sheet: &'a Sheet,
+    ) -> Self {
         let joined = input.joined;
         let client = &joined.client;
+        let request = client
+            .request
+            .as_ref()
+            .map(|request| (request.head, &request.body));
+        let response = client
+            .response
+            .as_ref()
+            .map(|response| (response.head, &response.body));
         let rate = shed.rate();
         // Where no bodies are wanted, none is missed.
         let shed = if input.config.log_body {
@@ -313,22 +349,11 @@ impl<'a> Kong<'a> {
             sampling: rate.leaves_out().then(|| rate.part()),
             completeness: Completeness {
                 verdict: VerdictObject::new(joined),
-                request: Captured::new(
-                    client
-                        .request
-                        .as_ref()
-                        .map(|request| (request.head, &request.body)),
-                    is_withheld,
-                    shed,
+                request: sheet.note(
+                    Part::RequestCompleteness,
+                    Captured::new(request, is_withheld, shed),
                 ),
-                response: Captured::new(
-                    client
-                        .response
-                        .as_ref()
-                        .map(|response| (response.head, &response.body)),
-                    false,
-                    shed,
-                ),
+                response: sheet.note(Part::ResponseCompleteness, Captured::new(response, false, shed)),
                 upstream: answer::is_upstream_unseen(joined).then_some("not_seen"),
             },
             anomalies: client.anomalies,

@@ -1,5 +1,7 @@
 //! The message against what the real plugin posted, and its shape where the plugin's was peculiar.
 
+mod identifier;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

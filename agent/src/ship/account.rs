@@ -13,6 +13,8 @@ use crate::clock;
 use crate::message::Message;
 use crate::ship::failure::Failure;
 use crate::ship::faults::{Faults, LastError};
+use crate::ship::lane::endpoint::EndpointStats;
+use crate::ship::shed::{ShedCause, ShedCounts, ShedStats};
 use crate::ship::spool::{Appended, Flags, Memory, Spool, SpoolId, SpoolStats};
 use crate::telemetry::ledger::{DropReason, ExchangeLedger};
 
@@ -23,6 +25,8 @@ pub struct ShipStats {
     pub queued_messages: usize,
     /// Bytes of their JSON.
     pub queued_bytes: usize,
+    /// How many there may be now.
+    pub limit_bytes: usize,
     /// Attempts begun.
     pub attempts: u64,
     /// Messages that were put back to be sent again, each time counted.
@@ -35,10 +39,20 @@ pub struct ShipStats {
     pub latency_count: u64,
     /// How long they took together, microseconds.
     pub latency_us_sum: u64,
+    /// What was given up.
+    pub shed: ShedStats,
     /// The last failure of each kind.
     pub last_errors: Vec<LastError>,
     /// The spool, if there is to be one.
     pub spool: Option<SpoolStats>,
+    /// How often the queue was looked through for work.
+    pub looks: u64,
+    /// How often a breaker opened, of any endpoint.
+    pub breaker_opened: u64,
+    /// How often one closed again.
+    pub breaker_closed: u64,
+    /// The endpoints that messages wait for, or that are remembered, by origin.
+    pub endpoints: Vec<EndpointStats>,
 }
 
 #[derive(Debug)]
@@ -46,6 +60,9 @@ pub(super) struct Account {
     ledger: Arc<ExchangeLedger>,
     held_messages: AtomicUsize,
     held_bytes: AtomicUsize,
+    /// Messages that were queued, ever: the last one's number.
+    queued: AtomicU64,
+    shed: ShedCounts,
     attempts: AtomicU64,
     repeats: AtomicU64,
     warnings: AtomicU64,
@@ -64,6 +81,8 @@ impl Account {
             ledger,
             held_messages: AtomicUsize::new(0),
             held_bytes: AtomicUsize::new(0),
+            queued: AtomicU64::new(0),
+            shed: ShedCounts::default(),
             attempts: AtomicU64::new(0),
             repeats: AtomicU64::new(0),
             warnings: AtomicU64::new(0),
@@ -117,8 +136,9 @@ impl Account {
     }
 
     /// Counts a message that was not taken.
-    pub(super) fn refuse(&self, reason: DropReason) {
+    pub(super) fn refuse(&self, message: &Message, reason: DropReason) {
         self.ledger.drop_unqueued(reason);
+        self.shed.drop_message(reason, message.outcome());
         self.note(&Failure::without_attempt(reason));
     }
 
@@ -127,11 +147,6 @@ impl Account {
         for _ in 0..messages.min(1) {
             self.note(&Failure::without_attempt(reason));
         }
-    }
-
-    /// Notes a failure after which the message is sent again.
-    pub(super) fn note_repeat(&self, _failure: &Failure) {
-        self.repeats.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes messages that were taken with a warning.
@@ -150,18 +165,22 @@ impl Account {
         }
     }
 
-    pub(super) fn stats(&self) -> ShipStats {
+    /// `limit_bytes`: how many bytes may be held now.
+    pub(super) fn stats(&self, limit_bytes: usize) -> ShipStats {
         ShipStats {
             queued_messages: self.held_messages(),
             queued_bytes: self.held_bytes(),
+            limit_bytes,
             attempts: self.attempts.load(Ordering::Relaxed),
             repeats: self.repeats.load(Ordering::Relaxed),
             warnings: self.warnings.load(Ordering::Relaxed),
             in_flight: self.in_flight.load(Ordering::Relaxed),
             latency_count: self.latency_count.load(Ordering::Relaxed),
             latency_us_sum: self.latency_us_sum.load(Ordering::Relaxed),
+            shed: self.shed.stats(),
             last_errors: self.faults().last_errors(),
             spool: self.spool_stats(),
+            ..ShipStats::default()
         }
     }
 
@@ -217,11 +236,16 @@ pub(super) struct Ticket {
     message: Message,
     account: Arc<Account>,
     fate: Fate,
+    /// Whether it counts against the bounds.
+    is_held: bool,
+    number: u64,
     queued: Instant,
     attempts: u32,
     /// Where the spool has it.
     stored: Option<SpoolId>,
     is_being_sent: bool,
+    /// Why it is to be sent again.
+    last_failure: Option<Box<Failure>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,14 +269,18 @@ impl Ticket {
         account
             .held_bytes
             .fetch_add(message.json().len(), Ordering::Relaxed);
+        let number = account.queued.fetch_add(1, Ordering::Relaxed);
         Self {
             message,
             account,
             fate: Fate::Unknown,
+            is_held: true,
+            number,
             queued,
             attempts: 0,
             stored: None,
             is_being_sent: false,
+            last_failure: None,
         }
     }
 
@@ -271,6 +299,16 @@ impl Ticket {
         &self.message
     }
 
+    /// Bytes of its JSON.
+    pub(super) fn bytes(&self) -> usize {
+        self.message.json().len()
+    }
+
+    /// Which of two messages was queued first.
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// When it was queued.
     pub(super) const fn queued(&self) -> Instant {
         self.queued
@@ -284,11 +322,6 @@ impl Ticket {
     pub(super) const fn begin_attempt(&mut self) {
         self.attempts = self.attempts.saturating_add(1);
         self.is_being_sent = true;
-    }
-
-    /// The attempt failed, and there will be another one.
-    pub(super) const fn end_attempt(&mut self) {
-        self.is_being_sent = false;
     }
 
     /// Whether it may come again after whoever had it left it without a fate: not after a panic, which would come again with it, and not
@@ -306,19 +339,24 @@ impl Ticket {
         self.account.note(failure);
     }
 
-    /// Gives it up for the sake of another message; to the spool, if that has it.
-    pub(super) fn evict(mut self, reason: DropReason) {
-        if self.is_put_back() {
-            self.fate = Fate::PutBack;
-        } else {
+    /// Gives it up for the sake of another message, unless it was put back.
+    pub(super) fn evict(self, reason: DropReason) {
+        if self.fate != Fate::PutBack {
             self.give_up(&Failure::without_attempt(reason));
         }
     }
 
-    fn is_put_back(&self) -> bool {
-        self.stored
+    /// Whether the spool has it, and gives it back in its turn: then it may go.
+    pub(super) fn put_back(&mut self) -> bool {
+        let is_put_back = self
+            .stored
+            .take()
             .zip(self.account.spool())
-            .is_some_and(|(id, spool)| spool.put_back(id))
+            .is_some_and(|(id, spool)| spool.put_back(id));
+        if is_put_back {
+            self.fate = Fate::PutBack;
+        }
+        is_put_back
     }
 
     /// Whether the spool takes it now: it did not before, or has given its place to others.
@@ -337,11 +375,54 @@ impl Ticket {
             spool.acknowledge(id);
         }
     }
+
+    /// Notes a failure after which it is sent again.
+    pub(super) fn postpone(&mut self, failure: Failure) {
+        self.account.repeats.fetch_add(1, Ordering::Relaxed);
+        self.last_failure = Some(Box::new(failure));
+        self.is_being_sent = false;
+    }
+
+    /// Gives it up for the reason of its last failure. What was never tried counts as a shutdown's.
+    pub(super) fn expire(mut self) {
+        if let Some(failure) = self.last_failure.take() {
+            self.give_up(&failure);
+        }
+    }
+
+    /// Leaves its bodies out, and gives the number of bytes that this saved.
+    pub(super) fn shed_bodies(&mut self, cause: ShedCause) -> usize {
+        let Some(bare) = self.message.without_bodies() else {
+            return 0;
+        };
+        let saved = self.bytes().saturating_sub(bare.json().len());
+        self.message = bare;
+        self.account.held_bytes.fetch_sub(saved, Ordering::Relaxed);
+        self.account.shed.shed_bodies(cause, saved);
+        saved
+    }
+
+    /// Leaves the room that it took to others. It still counts as queued until its fate is known.
+    pub(super) fn vacate(&mut self) {
+        if std::mem::take(&mut self.is_held) {
+            self.account.held_bytes.fetch_sub(self.bytes(), Ordering::Relaxed);
+            self.account.held_messages.fetch_sub(1, Ordering::Release);
+        }
+    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if self.fate == Fate::Unknown {
+            let stays = self.may_come_again() && (self.put_back() || self.is_kept());
+            self.fate = if stays {
+                Fate::PutBack
+            } else {
+                Fate::Dropped(DropReason::Shutdown)
+            };
+        }
         match self.fate {
+            Fate::Unknown | Fate::PutBack => {}
             Fate::Shipped => {
                 self.acknowledge();
                 self.account.ledger.ship_queued();
@@ -349,17 +430,9 @@ impl Drop for Ticket {
             Fate::Dropped(reason) => {
                 self.acknowledge();
                 self.account.ledger.drop_queued(reason);
-            }
-            Fate::PutBack => {}
-            Fate::Unknown if self.may_come_again() && (self.is_put_back() || self.is_kept()) => {}
-            Fate::Unknown => {
-                self.acknowledge();
-                self.account.ledger.drop_queued(DropReason::Shutdown);
+                self.account.shed.drop_message(reason, self.message.outcome());
             }
         }
-        self.account
-            .held_bytes
-            .fetch_sub(self.message.json().len(), Ordering::Relaxed);
-        self.account.held_messages.fetch_sub(1, Ordering::Release);
+        self.vacate();
     }
 }

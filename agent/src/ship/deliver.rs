@@ -4,18 +4,22 @@
 
 use std::sync::Arc;
 
+use fastrand::Rng;
+
 use crate::clock;
 use crate::ship::attempt;
 use crate::ship::clients::{ClientError, Endpoint};
 use crate::ship::failure::Failure;
 use crate::ship::lane::Lent;
-use crate::ship::queue::Claim;
+use crate::ship::queue::claim::{Claim, End};
 use crate::ship::retry;
 
 /// Sends a destination's messages as long as there are any to send now.
 pub(super) async fn deliver(claim: Claim, endpoint: Result<Arc<Endpoint>, ClientError>) {
     let account = claim.account();
     let limits = claim.limits();
+    // Seeded anew for each sender, from the thread's own.
+    let mut rng = Rng::new();
     loop {
         let mut tickets = claim.next(clock::instant());
         if tickets.is_empty() {
@@ -33,19 +37,27 @@ pub(super) async fn deliver(claim: Claim, endpoint: Result<Arc<Endpoint>, Client
         account.note_warnings(posted.warnings);
         let now = clock::instant();
         let mut again = Vec::new();
+        let mut last_failure = None;
         for (mut ticket, fate) in tickets.into_iter().zip(posted.fates) {
             match fate {
                 Ok(()) => ticket.ship(),
-                Err(failure) => match retry::next_attempt(&failure, &ticket, &claim.retry(&ticket), now) {
-                    Some(due) => {
-                        account.note_repeat(&failure);
-                        ticket.end_attempt();
-                        again.push(Lent { ticket, due });
+                Err(failure) => {
+                    last_failure = Some(failure.clone());
+                    match retry::next_attempt(&failure, &ticket, &claim.retry(&ticket), &mut rng, now) {
+                        Some(due) => {
+                            ticket.postpone(failure);
+                            again.push(Lent { ticket, due });
+                        }
+                        None => ticket.give_up(&failure),
                     }
-                    None => ticket.give_up(&failure),
-                },
+                }
             }
         }
-        claim.finish(posted.ended, posted.form, again, now);
+        let end = End {
+            ended: posted.ended,
+            form: posted.form,
+            last_failure,
+        };
+        claim.finish(end, again, now);
     }
 }

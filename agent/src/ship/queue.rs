@@ -2,11 +2,15 @@
 //!
 //! In: messages, from any thread. Out: [`Claim`]s, each the right of one sender to take a lane's messages. What waits in a
 //! lane and in which order is [`Waiting`](crate::ship::lane::waiting::Waiting); how many senders an endpoint may have now,
-//! [`Health`]. The lock is held for a few map operations, never across IO or an await.
+//! [`Health`](crate::ship::lane::health::Health). The lock is held for a few map operations (and, while bytes are short, for
+//! copying a message without its bodies), never across IO or an await.
 
+pub(super) mod claim;
 mod stored;
+mod turns;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -16,51 +20,29 @@ use crate::clock;
 use crate::message::Message;
 use crate::plugin::Destination;
 use crate::ship::ShipLimits;
-use crate::ship::account::{Account, Ticket};
-use crate::ship::batch::{AnswerForm, Batch};
-use crate::ship::lane::health::{Ended, Health};
-use crate::ship::lane::waiting::{Portion, Short};
-use crate::ship::lane::{Lane, Lent};
-use crate::ship::pressure::Pressure;
+use crate::ship::account::{Account, ShipStats, Ticket};
+use crate::ship::lane::endpoint::EndpointStats;
+use crate::ship::lane::waiting::{Relief, Short};
+use crate::ship::queue::claim::Claim;
 use crate::ship::queue::stored::{Placed, Places};
+use crate::ship::queue::turns::Lanes;
+use crate::ship::shed::ShedCause;
 use crate::telemetry::ledger::DropReason;
+
+/// Messages that are given up under one hold of the lock when the bound is lowered.
+const STEPS_AT_ONCE: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Queue {
     limits: ShipLimits,
     account: Arc<Account>,
+    /// The bound by bytes now: the configured one, or what it was lowered to.
+    byte_limit: AtomicUsize,
     lanes: Mutex<Lanes>,
     /// Told when a lane has messages and room for one more sender.
     work: Notify,
     /// What the spool may hold.
     places: Places,
-    pressure: Pressure,
-}
-
-#[derive(Debug)]
-struct Lanes {
-    is_open: bool,
-    /// Lanes that have messages or senders; so there are never more than messages and senders.
-    by_destination: HashMap<Arc<Destination>, Lane>,
-    /// What is known of endpoints, by their origin: of those that have lanes, and of those that were not well lately.
-    endpoints: HashMap<Arc<str>, Endpoint>,
-}
-
-/// What lanes with the same origin share.
-#[derive(Debug)]
-struct Endpoint {
-    health: Health,
-    /// Whether several messages may travel in one POST.
-    batch: Batch,
-    senders: usize,
-    lanes: usize,
-}
-
-impl Endpoint {
-    /// Whether anything would be forgotten with it.
-    fn is_worth_keeping(&self, now: Instant) -> bool {
-        self.lanes > 0 || self.health.is_worth_keeping(now) || self.batch.is_worth_keeping(now)
-    }
 }
 
 impl Queue {
@@ -68,83 +50,172 @@ impl Queue {
         Self {
             limits,
             account,
+            byte_limit: AtomicUsize::new(limits.queue_bytes),
             lanes: Mutex::new(Lanes {
                 is_open: true,
-                by_destination: HashMap::new(),
+                by_destination: HashMap::default(),
                 endpoints: HashMap::new(),
+                wake: None,
+                looks: 0,
+                breaker_opened: 0,
+                breaker_closed: 0,
             }),
             work: Notify::new(),
             places: Places::default(),
-            pressure: Pressure::default(),
         }
+    }
+
+    pub(super) const fn limits(&self) -> &ShipLimits {
+        &self.limits
     }
 
     pub(super) fn account(&self) -> &Arc<Account> {
         &self.account
     }
 
-    pub(super) const fn pressure(&self) -> &Pressure {
-        &self.pressure
-    }
-
     pub(super) fn offer(&self, message: Message) {
         let now = clock::instant();
-        let needs_sender = {
+        let destination = Arc::clone(message.destination());
+        let (needs_sender, given_up) = {
             let mut lanes = self.lock();
             if !lanes.is_open {
                 drop(lanes);
-                self.account.refuse(DropReason::Shutdown);
+                self.account.refuse(&message, DropReason::Shutdown);
                 return;
             }
-            let stored = match self.place(&mut lanes, &message) {
-                Ok(Placed::InMemory(stored)) => stored,
-                Ok(Placed::OnDisk) => {
+            let stored = match self.place(&lanes, &message) {
+                Placed::InMemory(stored) => stored,
+                Placed::OnDisk => {
                     self.account.ledger().enqueue();
                     return;
                 }
-                Err(reason) => {
-                    drop(lanes);
-                    self.account.refuse(reason);
-                    return;
-                }
             };
-            let destination = Arc::clone(message.destination());
-            let ticket = Ticket::new(message, Arc::clone(&self.account), now).stored(stored);
-            lanes.push(&destination, ticket, &self.limits);
-            lanes.room_for_senders(&destination, now, &self.limits) > 0
+            let mut ticket = Ticket::new(message, Arc::clone(&self.account), now).stored(stored);
+            if self.make_fit(&mut ticket) {
+                let needs_sender = lanes.push(&destination, ticket, &self.limits, now);
+                (
+                    needs_sender,
+                    self.relieve(&mut lanes, Some(&destination), usize::MAX, now),
+                )
+            } else {
+                ticket.vacate();
+                (false, vec![(ticket, DropReason::QueueFullBytes)])
+            }
         };
+        self.part_with(given_up);
         if needs_sender {
             self.work.notify_one();
         }
     }
 
-    /// Makes room for `message` at the cost of the longest lane, as long as that stays longer than the message's own.
-    fn make_room(&self, lanes: &mut Lanes, message: &Message) -> Result<(), DropReason> {
-        let bytes = message.json().len();
-        let queue_bytes = self.pressure.bound(self.limits.queue_bytes);
-        if bytes > queue_bytes {
-            return Err(DropReason::QueueFullBytes);
-        }
+    /// Lowers the bound by bytes, or raises it again up to the configured one, and sheds down to it at once.
+    pub(super) fn set_byte_limit(&self, bytes: usize) {
+        self.byte_limit
+            .store(bytes.min(self.limits.queue_bytes), Ordering::Relaxed);
         loop {
-            let (short, needed) = if self.account.held_messages() >= self.limits.queue_messages {
-                (Short::Messages, 1)
-            } else if self.account.held_bytes().saturating_add(bytes) > queue_bytes {
-                (Short::Bytes, bytes)
-            } else {
-                return Ok(());
+            let given_up = {
+                let mut lanes = self.lock();
+                if self.short().is_none() || lanes.hold_nothing() {
+                    return;
+                }
+                self.relieve(&mut lanes, None, STEPS_AT_ONCE, clock::instant())
             };
-            let held = |lane: &Lane| lane.waiting.held(short);
-            let own = lanes.by_destination.get(message.destination()).map_or(0, held);
-            let longest = lanes
-                .by_destination
-                .values_mut()
-                .max_by_key(|lane| held(lane))
-                .filter(|lane| held(lane) > own.saturating_add(needed))
-                .and_then(|lane| lane.waiting.give_way());
-            match longest {
-                Some(ticket) => ticket.evict(short.reason()),
-                None => return Err(short.reason()),
+            self.part_with(given_up);
+        }
+    }
+
+    /// The counts now.
+    pub(super) fn stats(&self) -> ShipStats {
+        let mut stats = self.account.stats(self.byte_limit());
+        self.describe(&mut stats, clock::instant());
+        stats
+    }
+
+    #[cfg(test)]
+    pub(super) fn lanes_and_endpoints(&self) -> (usize, usize) {
+        let lanes = self.lock();
+        (lanes.by_destination.len(), lanes.endpoints.len())
+    }
+
+    fn byte_limit(&self) -> usize {
+        self.byte_limit.load(Ordering::Relaxed)
+    }
+
+    /// What it is short of.
+    fn short(&self) -> Option<Short> {
+        let held_bytes = self.account.held_bytes();
+        if self.account.held_messages() > self.limits.queue_messages {
+            Some(Short::Messages)
+        } else if held_bytes > self.limits.queue_bytes {
+            Some(Short::Bytes(ShedCause::QueueFull))
+        } else if held_bytes > self.byte_limit() {
+            Some(Short::Bytes(ShedCause::Pressure))
+        } else {
+            None
+        }
+    }
+
+    /// Whether the message can fit at all, if need be without its bodies. What cannot must not cost others their room.
+    fn make_fit(&self, ticket: &mut Ticket) -> bool {
+        let limit = self.byte_limit();
+        if ticket.bytes() > limit && self.limits.shed.bodies {
+            ticket.shed_bodies(if ticket.bytes() > self.limits.queue_bytes {
+                ShedCause::QueueFull
+            } else {
+                ShedCause::Pressure
+            });
+        }
+        ticket.bytes() <= limit
+    }
+
+    /// Puts messages back into the spool, or gives up bodies and messages, in at most `steps` of them, until the bounds hold; always of the destination that holds
+    /// most, and of `own` where no other holds more.
+    fn relieve(
+        &self,
+        lanes: &mut Lanes,
+        own: Option<&Arc<Destination>>,
+        steps: usize,
+        now: Instant,
+    ) -> Vec<(Ticket, DropReason)> {
+        let mut given_up = Vec::new();
+        for _ in 0..steps {
+            let Some(short) = self.short() else { break };
+            let Some(longest) = lanes.longest(short, own) else {
+                break;
+            };
+            let Some(lane) = lanes.by_destination.get_mut(&longest) else {
+                break;
+            };
+            if let Some(mut ticket) = lane.waiting.newest_stored() {
+                if ticket.put_back() {
+                    lanes.forget_if_idle(&longest, now);
+                    ticket.vacate();
+                    given_up.push((ticket, short.reason()));
+                } else {
+                    // The spool has given its place to others: from now on it is as any other message.
+                    lane.waiting.push(ticket);
+                }
+                continue;
             }
+            match lane.waiting.relieve(short, &self.limits.shed) {
+                Some(Relief::Bodies) => {}
+                Some(Relief::Message(mut ticket)) => {
+                    lanes.forget_if_idle(&longest, now);
+                    ticket.vacate();
+                    given_up.push((ticket, short.reason()));
+                }
+                // All that is held is under way.
+                None => break,
+            }
+        }
+        given_up
+    }
+
+    /// Decides what becomes of messages that must leave the queue for the sake of others. They take no room any more and
+    /// the lock is not held.
+    fn part_with(&self, given_up: Vec<(Ticket, DropReason)>) {
+        for (ticket, reason) in given_up {
+            ticket.evict(reason);
         }
     }
 
@@ -153,41 +224,80 @@ impl Queue {
         self.work.notified().await;
     }
 
-    /// A claim for each sender that can be used now.
+    /// A claim for each sender that can be used now. The lanes of an endpoint take turns.
     pub(super) fn claims(self: &Arc<Self>, now: Instant) -> Vec<Claim> {
         let mut lanes = self.lock();
-        let destinations: Vec<_> = lanes.by_destination.keys().cloned().collect();
+        lanes.looks += 1;
+        if lanes.wake.is_some_and(|wake| wake <= now) {
+            lanes.look_around(now, &self.limits);
+        }
+        let due = lanes.due(now);
+        let Lanes {
+            by_destination,
+            endpoints,
+            ..
+        } = &mut *lanes;
         let mut claims = Vec::new();
-        for destination in destinations {
-            let wanted = lanes.room_for_senders(&destination, now, &self.limits);
-            lanes.add_senders(&destination, wanted);
-            claims.extend((0..wanted).map(|_| Claim {
-                queue: Arc::clone(self),
-                destination: Arc::clone(&destination),
-            }));
+        for endpoint in endpoints.values_mut() {
+            for _ in 0..endpoint.room(now) {
+                let Some(destination) = endpoint.next_in_turn(by_destination, due, &self.limits) else {
+                    break;
+                };
+                claims.push(Claim {
+                    queue: Arc::clone(self),
+                    destination,
+                    work: Mutex::default(),
+                });
+            }
         }
         drop(lanes);
         claims
     }
 
-    /// When a sender can be used next without anything else happening: a repeat falls due, or a breaker lets one try.
-    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
-        let lanes = self.lock();
-        let repeats = lanes
-            .by_destination
-            .values()
-            .filter_map(|lane| lane.waiting.next_due());
-        let changes = lanes
-            .endpoints
-            .values()
-            .filter(|endpoint| endpoint.lanes > 0)
-            .filter_map(|endpoint| endpoint.health.next_change(now));
-        repeats.chain(changes).filter(|due| *due > now).min()
+    /// When a sender can be used next without anything else happening: a repeat falls due, or a breaker lets one try. Later
+    /// than the last look for claims, so that waiting for it is never in vain twice.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.lock().wake
     }
 
-    /// Takes nothing from now on.
+    /// What there is to say of endpoints, beside the account.
+    fn describe(&self, stats: &mut ShipStats, now: Instant) {
+        let lanes = self.lock();
+        stats.looks = lanes.looks;
+        stats.breaker_opened = lanes.breaker_opened;
+        stats.breaker_closed = lanes.breaker_closed;
+        let mut endpoints: BTreeMap<&str, EndpointStats> = lanes
+            .endpoints
+            .iter()
+            .map(|(origin, endpoint)| (&**origin, endpoint.stats(origin, now)))
+            .collect();
+        for lane in lanes.by_destination.values() {
+            if let Some(endpoint) = endpoints.get_mut(&*lane.origin) {
+                endpoint.waiting += lane.waiting.held(Short::Messages);
+                endpoint.repeats += lane.waiting.repeats();
+            }
+        }
+        stats.endpoints = endpoints.into_values().collect();
+    }
+
+    /// Writes the lines about endpoints that were held back and are due.
+    pub(super) fn write_lines(&self, now: Instant) {
+        let due: Vec<_> = self
+            .lock()
+            .endpoints
+            .iter_mut()
+            .filter_map(|(origin, endpoint)| Some((Arc::clone(origin), endpoint.tell(now)?)))
+            .collect();
+        for (origin, line) in due {
+            line.write(&origin);
+        }
+    }
+
+    /// Takes nothing from now on. What waits for its time is tried once more, at once.
     pub(super) fn close(&self) {
-        self.lock().is_open = false;
+        let mut lanes = self.lock();
+        lanes.is_open = false;
+        lanes.look_around(clock::instant(), &self.limits);
     }
 
     /// Drops what waits, as [`DropReason::Shutdown`].
@@ -203,158 +313,5 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, Lanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Lanes {
-    fn push(&mut self, destination: &Arc<Destination>, ticket: Ticket, limits: &ShipLimits) {
-        let lane = self
-            .by_destination
-            .entry(Arc::clone(destination))
-            .or_insert_with(|| {
-                let lane = Lane::new(destination);
-                self.endpoints
-                    .entry(Arc::clone(&lane.origin))
-                    .or_insert_with(|| Endpoint {
-                        health: Health::new(limits),
-                        batch: Batch::default(),
-                        senders: 0,
-                        lanes: 0,
-                    })
-                    .lanes += 1;
-                lane
-            });
-        lane.waiting.push(ticket);
-    }
-
-    /// How many senders a lane can use now beside those that it has.
-    fn room_for_senders(&self, destination: &Arc<Destination>, now: Instant, limits: &ShipLimits) -> usize {
-        let Some(lane) = self.by_destination.get(destination) else {
-            return 0;
-        };
-        let Some(endpoint) = self.endpoints.get(&lane.origin) else {
-            return 0;
-        };
-        let of_lane = limits.in_flight.saturating_sub(lane.senders);
-        let of_endpoint = endpoint.health.allowed(now).saturating_sub(endpoint.senders);
-        let portions = lane
-            .waiting
-            .ready(now)
-            .div_ceil(endpoint.batch.most(limits, now).max(1));
-        portions.min(of_lane).min(of_endpoint)
-    }
-
-    fn add_senders(&mut self, destination: &Arc<Destination>, senders: usize) {
-        if let Some(lane) = self.by_destination.get_mut(destination) {
-            lane.senders += senders;
-            if let Some(endpoint) = self.endpoints.get_mut(&lane.origin) {
-                endpoint.senders += senders;
-            }
-        }
-    }
-
-    fn remove_sender(&mut self, destination: &Arc<Destination>, now: Instant) {
-        let Some(lane) = self.by_destination.get_mut(destination) else {
-            return;
-        };
-        lane.senders -= 1;
-        let origin = Arc::clone(&lane.origin);
-        let is_idle = lane.senders == 0 && lane.waiting.is_empty();
-        if is_idle {
-            self.by_destination.remove(destination);
-        }
-        if let Some(endpoint) = self.endpoints.get_mut(&origin) {
-            endpoint.senders -= 1;
-            endpoint.lanes -= usize::from(is_idle);
-        }
-        // An endpoint that is well has nothing to be remembered by.
-        self.endpoints
-            .retain(|_, endpoint| endpoint.is_worth_keeping(now));
-    }
-}
-
-/// The right of one sender to a lane. Dropping it, in whatever way, gives the right back.
-#[derive(Debug)]
-pub(super) struct Claim {
-    queue: Arc<Queue>,
-    destination: Arc<Destination>,
-}
-
-impl Claim {
-    pub(super) fn destination(&self) -> &Arc<Destination> {
-        &self.destination
-    }
-
-    pub(super) fn account(&self) -> &Account {
-        &self.queue.account
-    }
-
-    pub(super) fn limits(&self) -> &ShipLimits {
-        &self.queue.limits
-    }
-
-    /// The messages of the next POST, those that have waited longest first; empty when there are none to send now, or when
-    /// the endpoint is to have fewer senders than it has.
-    pub(super) fn next(&self, now: Instant) -> Vec<Ticket> {
-        let mut lanes = self.queue.lock();
-        let Lanes {
-            by_destination,
-            endpoints,
-            ..
-        } = &mut *lanes;
-        let Some(lane) = by_destination.get_mut(&self.destination) else {
-            return Vec::new();
-        };
-        let Some(endpoint) = endpoints.get_mut(&lane.origin) else {
-            return Vec::new();
-        };
-        if endpoint.senders > endpoint.health.allowed(now) {
-            return Vec::new();
-        }
-        let portion = Portion {
-            messages: endpoint.batch.most(&self.queue.limits, now),
-            bytes: self.queue.limits.batch_bytes,
-        };
-        let taken = lane.waiting.take(now, portion);
-        if !taken.is_empty() {
-            endpoint.health.started(now);
-        }
-        let left = lane.waiting.held(Short::Messages);
-        drop(lanes);
-        self.queue.note_left(left);
-        taken
-    }
-
-    /// What came of a POST: how the endpoint bore it, how it answers, and what is to be sent again, when.
-    pub(super) fn finish(&self, ended: Ended, form: AnswerForm, again: Vec<Lent>, now: Instant) {
-        let mut lanes = self.queue.lock();
-        let Lanes {
-            by_destination,
-            endpoints,
-            ..
-        } = &mut *lanes;
-        let Some(lane) = by_destination.get_mut(&self.destination) else {
-            return;
-        };
-        for Lent { ticket, due } in again {
-            lane.waiting.put_back(ticket, due);
-        }
-        if let Some(endpoint) = endpoints.get_mut(&lane.origin) {
-            endpoint.health.ended(ended, now);
-            endpoint.batch.note(form, now);
-        }
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let now = clock::instant();
-        let mut lanes = self.queue.lock();
-        lanes.remove_sender(&self.destination, now);
-        if lanes.by_destination.contains_key(&self.destination) {
-            // Something came after this sender's last look, waits for its time, or this sender failed.
-            drop(lanes);
-            self.queue.work.notify_one();
-        }
     }
 }

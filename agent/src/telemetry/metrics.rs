@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 
 use crate::ship::spool::SpoolStats;
 use crate::telemetry::status::guard::GuardStatus;
-use crate::telemetry::status::{Counts, State, Status};
+use crate::telemetry::status::{Counts, Shed, State, Status};
 
 /// Renders `status` as OpenMetrics text.
 ///
@@ -145,10 +145,33 @@ impl Collector for Exposition {
             status.delivery.in_flight,
         )?;
         out.gauge(
+            "posts_allowed",
+            "Posts to endpoints that may be in flight at once",
+            status.delivery.allowed,
+        )?;
+        out.counts(
+            "endpoints",
+            "Endpoints with messages, or remembered",
+            "state",
+            &status.delivery.endpoint_states,
+            Kind::Gauge,
+        )?;
+        out.gauge(
             "queued_bytes",
             "Bytes of queued messages",
             status.delivery.queued_bytes,
         )?;
+        out.gauge(
+            "queued_repeats",
+            "Queued messages that wait to be sent again",
+            status.delivery.queued_repeats,
+        )?;
+        out.gauge(
+            "queue_limit_bytes",
+            "Bytes of messages that may be queued now",
+            status.delivery.limit_bytes,
+        )?;
+        out.shed(&status.delivery.shed)?;
 
         spool(&mut out, &status.delivery.spool.clone().unwrap_or_default())?;
 
@@ -274,6 +297,32 @@ impl Families<'_, '_> {
         )
     }
 
+    fn shed(&mut self, shed: &Shed) -> fmt::Result {
+        self.counts(
+            "bodies_shed",
+            "Messages that were kept without their bodies",
+            "cause",
+            &shed.bodies,
+            Kind::Counter,
+        )?;
+        self.counts(
+            "body_bytes_shed",
+            "Bytes that leaving bodies out has saved",
+            "cause",
+            &shed.body_bytes,
+            Kind::Counter,
+        )?;
+        let (name, help) = ("messages_dropped", "Messages that were not delivered");
+        let mut family = self.0.encode_descriptor(name, help, None, Kind::Counter.of())?;
+        for (outcome, counts) in [("success", &shed.successes), ("error", &shed.errors)] {
+            for (reason, count) in counts {
+                let labels = [("reason", *reason), ("outcome", outcome)];
+                ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
     fn labelled(
         &mut self,
         name: &str,
@@ -325,6 +374,7 @@ mod tests {
         status.bytes.seen = 7;
         status.bytes.lost.insert("ring_full", 3);
         status.configuration.age_seconds = Some(1);
+        status.delivery.shed.errors.insert("timeout", 2);
         status
     }
 
@@ -334,6 +384,10 @@ mod tests {
         assert!(text.contains("kongtap_seen_bytes_total 7"), "{text}");
         assert!(
             text.contains("kongtap_lost_bytes_total{reason=\"ring_full\"} 3"),
+            "{text}"
+        );
+        assert!(
+            text.contains("kongtap_messages_dropped_total{reason=\"timeout\",outcome=\"error\"} 2"),
             "{text}"
         );
         assert!(text.contains("kongtap_build{version=\"1.2.3\"} 1"), "{text}");

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use self::guard::GuardStatus;
+use crate::ship::EndpointStats;
+use crate::ship::shed::ShedStats;
 use crate::ship::spool::SpoolStats;
 use crate::telemetry::ledger::LedgerSnapshot;
 
@@ -205,10 +207,47 @@ pub struct Delivery {
     pub counts: Counts,
     /// Posts in flight.
     pub in_flight: u64,
+    /// Posts that may be in flight at once, over all endpoints.
+    pub allowed: u64,
     /// Bytes of queued messages.
     pub queued_bytes: u64,
+    /// Queued messages that failed and wait to be sent again.
+    pub queued_repeats: u64,
+    /// How many there may be now: `ship.queue_bytes`, or less under pressure.
+    pub limit_bytes: u64,
+    /// What was given up.
+    pub shed: Shed,
     /// The newest failure.
     pub last_error: Option<String>,
     /// The spool, if there is to be one.
     pub spool: Option<SpoolStats>,
+    /// Endpoints by state.
+    pub endpoint_states: Counts,
+    /// The endpoints that messages wait for, and those that are remembered.
+    pub endpoints: Vec<EndpointStats>,
+}
+
+/// Bodies and messages that were not delivered.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Shed {
+    /// Messages that were kept without their bodies, by cause.
+    pub bodies: Counts,
+    /// The bytes that this saved, by cause.
+    pub body_bytes: Counts,
+    /// Messages of successes that were dropped, by reason.
+    pub successes: Counts,
+    /// Messages of errors that were dropped, by reason.
+    pub errors: Counts,
+}
+
+impl From<&ShedStats> for Shed {
+    fn from(stats: &ShedStats) -> Self {
+        let (bodies, dropped) = (&stats.bodies, &stats.dropped);
+        Self {
+            bodies: bodies.iter().map(|shed| (shed.cause, shed.messages)).collect(),
+            body_bytes: bodies.iter().map(|shed| (shed.cause, shed.bytes)).collect(),
+            successes: dropped.iter().map(|of| (of.reason, of.successes)).collect(),
+            errors: dropped.iter().map(|of| (of.reason, of.errors)).collect(),
+        }
+    }
 }

@@ -14,6 +14,8 @@ const LINES: usize = 32;
 const WHOLE: &[&str] = &["", "complete", "full", "none", "ok", "whole"];
 /// In a member's name: `false` is the bad news, whereas elsewhere `true` is.
 const GOOD_NAMES: &[&str] = &["complete", "full", "whole"];
+/// Members that say something in one word, and what that means.
+const PLAIN_WORDS: &[(&str, &str)] = &[("shed_in_queue", "body left out under pressure")];
 /// In a member's name: any number but zero is bad news.
 const LOSS_NAMES: &[&str] = &[
     "cut",
@@ -70,7 +72,8 @@ fn collect(value: &Value, key: &str, path: &str, depth: usize, marks: &mut Vec<S
         }
         Value::Object(members) => {
             for (key, member) in members.iter().filter(|_| depth > 0) {
-                let words = key.replace('_', " ");
+                let plain = PLAIN_WORDS.iter().find(|(name, _)| name == key);
+                let words = plain.map_or_else(|| key.replace('_', " "), |(_, words)| (*words).to_owned());
                 let path = if path.is_empty() {
                     words
                 } else {
@@ -127,6 +130,10 @@ mod tests {
             &["response body truncated bytes: 12"],
         );
         check(&json!({"response_body": {"missing_bytes": 0}}), &[]);
+        check(
+            &json!({"response": {"state": "whole", "captured_bytes": 9, "shed_in_queue": true}}),
+            &["response body left out under pressure"],
+        );
         check(&json!(["gap"]), &["gap"]);
         assert!(completeness_marks(&json!({})).is_empty());
         assert!(completeness_marks(&json!("text")).is_empty());

@@ -12,4 +12,6 @@ mod pages;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod repeats;
+#[cfg(test)]
 mod support;

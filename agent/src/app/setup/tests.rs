@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::{check_files, plugins, read_once};
 use crate::app::live::Live;
-use crate::config::{Config, GlobalPlugin};
+use crate::config::{Config, GlobalPlugin, from_toml};
 use crate::explain::account::SourceAnswer;
 use crate::gateway::ports::PortMap;
 use crate::gateway::source::GatewayState;
@@ -169,4 +169,19 @@ async fn each_source_is_told_of_and_what_of_the_gateway_is_not_evaluated() {
         "{:?}",
         account.warnings
     );
+}
+
+#[test]
+fn what_gives_way_is_what_the_configuration_says() {
+    use crate::ship::shed::{GoesFirst, ShedPolicy};
+
+    let policy = |text: &str| super::ship_limits(&from_toml(Path::new("f"), text).expect(text)).shed;
+    assert_eq!(policy(""), ShedPolicy::default());
+    let text = "[ship.shed]\nbodies = false\nerrors_last = false\ndrop = \"oldest\"";
+    let expected = ShedPolicy {
+        bodies: false,
+        errors_last: false,
+        first: GoesFirst::Oldest,
+    };
+    assert_eq!(policy(text), expected);
 }

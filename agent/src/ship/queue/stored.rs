@@ -9,12 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use super::{Claim, Lane, Lanes, Queue, Short};
+use super::Queue;
+use super::claim::Claim;
+use super::turns::Lanes;
 use crate::clock;
 use crate::message::Message;
 use crate::plugin::Destination;
 use crate::ship::account::Ticket;
+use crate::ship::lane::Lane;
+use crate::ship::lane::waiting::Short;
 use crate::ship::retry::RetryLimits;
+use crate::ship::shed::ShedCause;
 use crate::ship::spool::{
     Appended, DestinationKey, Flags, Loss, Memory, Observer, Recovery, Spool, SpoolError, SpoolId,
     SpoolOptions, SpoolStats, SpooledMessage,
@@ -159,29 +164,37 @@ impl Queue {
     }
 
     /// Finds a place for a message.
-    pub(super) fn place(&self, lanes: &mut Lanes, message: &Message) -> Result<Placed, DropReason> {
-        let in_memory = |room: Result<(), DropReason>| room.map(|()| Placed::InMemory(None));
+    pub(super) fn place(&self, lanes: &Lanes, message: &Message) -> Placed {
         let stored = self
             .account
             .spool()
             .and_then(|spool| Some((spool, self.places.lock().key(spool, message.destination())?)));
         let Some((spool, key)) = stored else {
-            return in_memory(self.make_room(lanes, message));
+            return Placed::InMemory(None);
         };
         // Where others wait on the disk before it, nobody has to give way for it.
-        let room = spool
-            .waiting(key)
-            .is_nothing()
-            .then(|| self.make_room(lanes, message));
-        let memory = match room {
-            Some(Ok(())) => Memory::Room,
-            Some(Err(_)) | None => Memory::Full,
-        };
+        let has_room = spool.waiting(key).is_nothing() && self.has_room(lanes, message);
+        let memory = if has_room { Memory::Room } else { Memory::Full };
         match spool.append(key, message.json(), Flags::of(message), memory) {
-            Appended::Held(id) => Ok(Placed::InMemory(Some(id))),
-            Appended::Waiting => Ok(Placed::OnDisk),
-            Appended::Refused => in_memory(room.unwrap_or_else(|| self.make_room(lanes, message))),
+            Appended::Held(id) => Placed::InMemory(Some(id)),
+            Appended::Waiting => Placed::OnDisk,
+            Appended::Refused => Placed::InMemory(None),
         }
+    }
+
+    /// Whether memory has room for a message, or another destination would have to make it.
+    fn has_room(&self, lanes: &Lanes, message: &Message) -> bool {
+        let held_bytes = self.account.held_bytes().saturating_add(message.json().len());
+        let short = if self.account.held_messages() >= self.limits.queue_messages {
+            Short::Messages
+        } else if held_bytes > self.byte_limit() {
+            Short::Bytes(ShedCause::QueueFull)
+        } else {
+            return true;
+        };
+        lanes
+            .longest(short, Some(message.destination()))
+            .is_some_and(|longest| longest != *message.destination())
     }
 
     /// What is to be read from the disk now.
@@ -197,8 +210,9 @@ impl Queue {
                 continue;
             }
             let lane = lanes.by_destination.get(destination);
+            let short_of_bytes = Short::Bytes(ShedCause::QueueFull);
             let messages = self.free(&lanes, lane, Short::Messages).min(MOST_REFILL_MESSAGES);
-            let bytes = self.free(&lanes, lane, Short::Bytes).min(MOST_REFILL_BYTES);
+            let bytes = self.free(&lanes, lane, short_of_bytes).min(MOST_REFILL_BYTES);
             let is_low = lane.is_none_or(|lane| lane.waiting.held(Short::Messages) < REFILL_BELOW);
             is_wanted |= !is_low;
             if place.is_reading || !is_low || messages == 0 || bytes == 0 || !lanes.is_open {
@@ -222,10 +236,7 @@ impl Queue {
     fn free(&self, lanes: &Lanes, lane: Option<&Lane>, short: Short) -> usize {
         let (most, held) = match short {
             Short::Messages => (self.limits.queue_messages, self.account.held_messages()),
-            Short::Bytes => (
-                self.pressure.bound(self.limits.queue_bytes),
-                self.account.held_bytes(),
-            ),
+            Short::Bytes(_) => (self.byte_limit(), self.account.held_bytes()),
         };
         let own = lane.map_or(0, |lane| lane.waiting.held(short));
         let longest = lanes
@@ -248,22 +259,26 @@ impl Queue {
     fn take_back(&self, destination: &Arc<Destination>, messages: Vec<SpooledMessage>) {
         let now = clock::instant();
         let mut lanes = self.lock();
+        let mut given_up = Vec::new();
         for message in messages {
             let SpooledMessage { id, json, flags, age } = message;
             let message =
                 Message::from_spool(Arc::clone(destination), json, flags.outcome(), flags.profile());
-            let room = if lanes.is_open {
-                self.make_room(&mut lanes, &message)
-            } else {
-                Err(DropReason::Shutdown)
-            };
             let queued = now.checked_sub(age).unwrap_or(now);
-            let ticket = Ticket::restored(message, Arc::clone(&self.account), queued).stored(Some(id));
-            match room {
-                Ok(()) => lanes.push(destination, ticket, &self.limits),
-                Err(reason) => ticket.evict(reason),
+            let mut ticket = Ticket::restored(message, Arc::clone(&self.account), queued).stored(Some(id));
+            if !lanes.is_open {
+                ticket.put_back();
+                given_up.push((ticket, DropReason::Shutdown));
+            } else if self.make_fit(&mut ticket) {
+                lanes.push(destination, ticket, &self.limits, now);
+            } else {
+                ticket.vacate();
+                given_up.push((ticket, DropReason::QueueFullBytes));
             }
         }
+        given_up.extend(self.relieve(&mut lanes, Some(destination), usize::MAX, now));
+        drop(lanes);
+        self.part_with(given_up);
     }
 }
 

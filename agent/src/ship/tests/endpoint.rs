@@ -27,6 +27,24 @@ pub(super) enum Behaviour {
     Trickles,
     /// Closes the connection before it reads anything.
     HangsUp,
+    /// Does one of these for each request, whichever connection it comes on, and the last one for all that follow. In here
+    /// `HangsUp` reads the request first, and nothing resets.
+    Script(&'static [Self]),
+}
+
+impl Behaviour {
+    /// What it does with the request of this number.
+    fn at(self, request: usize) -> Self {
+        match self {
+            Self::Script(script) => script[request.min(script.len() - 1)],
+            Self::Answers(_)
+            | Self::AnswersAndCloses(_)
+            | Self::AnswersAndResets(_)
+            | Self::Silent
+            | Self::Trickles
+            | Self::HangsUp => self,
+        }
+    }
 }
 
 pub(super) const OK: Behaviour = Behaviour::Answers("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
@@ -57,7 +75,12 @@ impl Drop for Endpoint {
 
 impl Endpoint {
     pub(super) async fn start(behaviour: Behaviour) -> Self {
-        Self::start_with(behaviour, None).await
+        Self::start_with("127.0.0.1:0", behaviour, None).await
+    }
+
+    /// Listens where another one did.
+    pub(super) async fn start_at(address: SocketAddr, behaviour: Behaviour) -> Self {
+        Self::start_with(&address.to_string(), behaviour, None).await
     }
 
     /// Speaks TLS with a certificate for `127.0.0.1` that nobody signed.
@@ -68,11 +91,12 @@ impl Endpoint {
             .with_no_client_auth()
             .with_single_cert(vec![certified.cert.der().clone()], PrivateKeyDer::Pkcs8(key))
             .unwrap();
-        Self::start_with(behaviour, Some(TlsAcceptor::from(Arc::new(config)))).await
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Self::start_with("127.0.0.1:0", behaviour, Some(acceptor)).await
     }
 
-    async fn start_with(behaviour: Behaviour, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn start_with(listen: &str, behaviour: Behaviour, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -150,8 +174,12 @@ async fn serve(
         return;
     }
     while let Some(request) = read_request(&mut stream).await {
-        received.lock().unwrap().push(request);
-        match behaviour {
+        let number = {
+            let mut received = received.lock().unwrap();
+            received.push(request);
+            received.len() - 1
+        };
+        match behaviour.at(number) {
             Behaviour::Answers(answer) => {
                 if stream.write_all(answer.as_bytes()).await.is_err() {
                     return;
@@ -171,7 +199,8 @@ async fn serve(
                 }
                 return;
             }
-            Behaviour::Silent | Behaviour::HangsUp => std::future::pending().await,
+            Behaviour::Silent => std::future::pending().await,
+            Behaviour::HangsUp | Behaviour::Script(_) => return,
             Behaviour::Trickles => {
                 let head = "HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n";
                 if stream.write_all(head.as_bytes()).await.is_err() {

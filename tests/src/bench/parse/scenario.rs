@@ -131,7 +131,7 @@ pub enum Bodies {
 }
 
 /// Exchanges one after the other, on connections that take turns and are kept.
-fn taking_turns(exchanges: usize, body_bytes: usize, bodies: Bodies) -> Tape {
+pub(in crate::bench) fn taking_turns(exchanges: usize, body_bytes: usize, bodies: Bodies) -> Tape {
     let mut recorder = Recorder::new();
     let mut pairs: Vec<_> = (0..CONNECTIONS).map(|_| pair(&mut recorder)).collect();
     let body = heads::body(body_bytes);
