@@ -8,7 +8,7 @@
 //!                ├─ batch           how many messages one POST may hold
 //!                └─ lane::health    how many attempts an endpoint may have at once: none while its breaker is open
 //! run ── deliver ─ attempt ─ clients   one POST over pooled connections, and what became of each message in it
-//!           │         │    └── wire    a connection: TCP, a proxy, TLS
+//!           │         │    └── tls     private authorities
 //!           │         └── answer        what the endpoint says of each message
 //!           └── retry               whether and when a message is sent again
 //! queue::stored ─ spool             messages on disk: ahead of a crash, and what memory has no room for
@@ -33,7 +33,6 @@ pub mod spool;
 #[cfg(test)]
 mod tests;
 pub mod tls;
-mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

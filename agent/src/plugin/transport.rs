@@ -11,8 +11,7 @@ use url::Url;
 use crate::telemetry::secret::Secret;
 
 /// What is wrong with a proxy's URL, to be appended to the key's name.
-pub const PROXY_FORM: &str =
-    "must be \"environment\", \"none\" or the URL of an HTTP proxy such as http://proxy.example:3128";
+pub const PROXY_FORM: &str = "must be \"environment\", \"none\" or the URL of a proxy such as http://proxy.example:3128 or socks5h://proxy.example:1080";
 
 /// How a destination is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -65,7 +64,8 @@ pub enum ProxyChoice {
     Environment,
     /// None.
     Direct,
-    /// This one: `http://[user:password@]host[:port]`, whatever `NO_PROXY` says.
+    /// This one: `http`, `socks5` or `socks5h` (the proxy looks names up), `://[user:password@]host[:port]`, whatever
+    /// `NO_PROXY` says.
     Url(Secret),
 }
 
@@ -79,7 +79,8 @@ impl ProxyChoice {
             _ => {
                 let url = Url::parse(text).ok()?;
                 let is_plain = matches!(url.path(), "" | "/") && url.query().is_none();
-                let is_proxy = url.scheme() == "http" && url.has_host() && is_plain;
+                let is_proxy =
+                    matches!(url.scheme(), "http" | "socks5" | "socks5h") && url.has_host() && is_plain;
                 is_proxy.then(|| Self::Url(Secret::new(text)))
             }
         }
@@ -122,7 +123,7 @@ mod tests {
     use super::{HttpVersion, ProxyChoice};
 
     #[test]
-    fn a_proxy_is_one_of_two_words_or_an_http_url() {
+    fn a_proxy_is_one_of_two_words_or_a_url() {
         let check = |text: &str, shown: Option<&str>| {
             let parsed = ProxyChoice::parse(text);
             assert_eq!(
@@ -142,10 +143,16 @@ mod tests {
         check("http://me@proxy", Some("http://me@proxy"));
         check("http://me:pass%40word@proxy:1", Some("http://me:[x]@proxy:1"));
         check("http://me:pass@word@proxy:1", Some("http://me:[x]@proxy:1"));
+        check("socks5://proxy:1080", Some("socks5://proxy:1080"));
+        check(
+            "socks5h://me:word@proxy:1080",
+            Some("socks5h://me:[x]@proxy:1080"),
+        );
         check("", None);
         check("proxy:3128", None);
         check("https://proxy", None);
-        check("socks5://proxy:1080", None);
+        check("socks4://proxy:1080", None);
+        check("socks5://", None);
         check("http://proxy/path", None);
     }
 

@@ -8,12 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper::header::RETRY_AFTER;
-use hyper::http::response::Parts;
-use hyper::{Method, Request, StatusCode};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Body, Method, Request, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use crate::ship::account::Ticket;
@@ -24,7 +20,7 @@ use crate::ship::clients::Endpoint;
 use crate::ship::failure::{self, Failure};
 use crate::ship::lane::health::Ended;
 
-/// How often a post is begun anew when its connection turns out to be closed.
+/// How often a post is begun anew when the endpoint says that it has seen nothing of it.
 const FRESH_CONNECTIONS: u32 = 2;
 
 /// How much longer an answer may be for each further message of a list, bytes.
@@ -199,7 +195,7 @@ fn of_entries(entries: &[Entry], tickets: &[Ticket], took: Duration) -> Posted {
     }
 }
 
-fn of_error(head: &Parts, refusal: Option<Refusal>, tickets: &[Ticket], took: Duration) -> Posted {
+fn of_error(head: &Head, refusal: Option<Refusal>, tickets: &[Ticket], took: Duration) -> Posted {
     let code = refusal.and_then(|refusal| shown(refusal.code.as_ref(), tickets).map(str::to_owned));
     let after = head.headers.get(RETRY_AFTER).and_then(failure::retry_after);
     let failure = Failure::of_status(head.status, code.as_deref(), after, took);
@@ -231,10 +227,17 @@ fn shown<'c>(code: Option<&'c Code>, tickets: &[Ticket]) -> Option<&'c str> {
         .try_fold("", |_, ticket| code.unless_quoted_from(ticket.message().json()))
 }
 
-/// The head of an answer, and its text: `None` if it was longer than `most`.
-type Answered = (Parts, Result<Option<Vec<u8>>, Failure>);
+/// What comes before the text of an answer.
+#[derive(Debug)]
+struct Head {
+    status: StatusCode,
+    headers: HeaderMap,
+}
 
-/// Sends the messages and reads the answer. Begins anew where the endpoint cannot have seen anything of it.
+/// The head of an answer, and its text: `None` if it was longer than `most`.
+type Answered = (Head, Result<Option<Vec<u8>>, Failure>);
+
+/// Sends the messages and reads the answer. Begins anew where the endpoint says that it has seen nothing of it.
 async fn exchange(
     endpoint: &Endpoint,
     tickets: &[Ticket],
@@ -245,15 +248,17 @@ async fn exchange(
     loop {
         let progress = Arc::new(Progress::default());
         let messages = tickets.iter().map(|ticket| ticket.message().json());
-        let mut request = Request::new(Outgoing::new(messages, Arc::clone(&progress)));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = endpoint.uri.clone();
+        let mut request = Request::new(Method::POST, endpoint.url.clone());
         request.headers_mut().clone_from(&endpoint.headers);
-        match timeout_at(deadline, endpoint.client.request(request)).await {
+        *request.body_mut() = Some(Body::wrap(Outgoing::new(messages, Arc::clone(&progress))));
+        match timeout_at(deadline, endpoint.client.execute(request)).await {
             Err(_elapsed) => return Err(Failure::of_deadline(&progress)),
-            Ok(Ok(response)) => {
-                let (head, body) = response.into_parts();
-                let text = timeout_at(deadline, read(body, most)).await;
+            Ok(Ok(mut response)) => {
+                let head = Head {
+                    status: response.status(),
+                    headers: std::mem::take(response.headers_mut()),
+                };
+                let text = timeout_at(deadline, read(response, most)).await;
                 let text = text.unwrap_or_else(|_elapsed| Err(Failure::of_late_answer()));
                 return Ok((head, text));
             }
@@ -267,15 +272,14 @@ async fn exchange(
     }
 }
 
-async fn read(mut body: Incoming, most: usize) -> Result<Option<Vec<u8>>, Failure> {
+async fn read(mut response: Response, most: usize) -> Result<Option<Vec<u8>>, Failure> {
     let mut text: Vec<u8> = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::of_broken_answer(&error))?;
-        let chunk: Bytes = frame.into_data().unwrap_or_default();
-        if text.len().saturating_add(chunk.len()) > most {
-            return Ok(None);
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if text.len().saturating_add(chunk.len()) > most => return Ok(None),
+            Ok(Some(chunk)) => text.extend_from_slice(&chunk),
+            Ok(None) => return Ok(Some(text)),
+            Err(error) => return Err(Failure::of_broken_answer(&error)),
         }
-        text.extend_from_slice(&chunk);
     }
-    Ok(Some(text))
 }

@@ -4,29 +4,21 @@
 //! `timeout`: an endpoint and a token (so that nobody's messages travel on another token's connection), `keepalive` and how the
 //! endpoint is reached. The last [`MAX_CLIENTS`] of both are kept.
 
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
-use hyper::header::{
-    AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT,
-};
 use hyper::http::uri::{InvalidUri, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::proxy::matcher::{Intercept, Matcher};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lru::LruCache;
-use rustls::pki_types::ServerName;
-use tokio_rustls::TlsConnector;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Proxy};
+use url::{Host, Url};
 
 use crate::plugin::Destination;
-use crate::plugin::transport::{HttpVersion, ProxyChoice};
-use crate::ship::body::Outgoing;
+use crate::plugin::transport::{HttpVersion, ProxyChoice, Transport};
 use crate::ship::tls::{self, Stamp, TlsError};
-use crate::ship::wire::{Dialer, Tls, Way};
 
 /// Destinations and pools that are kept. Configurations that come and go, with ever new endpoints, must not pile them up.
 const MAX_CLIENTS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
@@ -42,43 +34,41 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PING_AFTER: Duration = Duration::from_secs(5);
 
 /// How kongtap introduces itself.
-const NAME: HeaderValue = HeaderValue::from_static(concat!("kongtap/", env!("CARGO_PKG_VERSION")));
-
-/// A client; clones share its connections.
-pub(super) type PooledClient = Client<Dialer, Outgoing>;
+const USER_AGENT: &str = concat!("kongtap/", env!("CARGO_PKG_VERSION"));
 
 /// Why nothing can be sent to a destination as things are.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// TLS cannot be set up.
+    /// Its file of authorities cannot be used.
     #[error("TLS cannot be set up")]
     Tls(#[source] TlsError),
-    /// The token has characters that a header cannot carry.
-    #[error("the access token cannot stand in a header")]
-    Token,
+    /// The HTTP client cannot be set up; over TLS mostly because the host has no root certificates.
+    #[error("the HTTP client cannot be set up")]
+    Client(#[source] reqwest::Error),
+    /// The proxy's address is none.
+    #[error("the proxy's address cannot be used")]
+    Proxy(#[source] reqwest::Error),
     /// The address is none that HTTP can be spoken to.
     #[error("the endpoint's address cannot be used")]
     Address(#[source] InvalidUri),
-    /// The endpoint's name is none that a certificate could be for.
-    #[error("the endpoint's name cannot be used for TLS")]
-    Name(#[source] rustls::pki_types::InvalidDnsNameError),
-    /// The proxy that the environment names is none that kongtap can use.
-    #[error("the environment names a proxy that is not http://")]
-    Proxy,
+    /// The token has characters that a header cannot carry.
+    #[error("the access token cannot stand in a header")]
+    Token,
 }
 
 impl ClientError {
     /// Whether time alone, or somebody's change of a file, can set it right.
     pub(super) const fn may_pass(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        matches!(self, Self::Tls(_) | Self::Client(_))
     }
 }
 
 /// A destination with all that its posts have in common.
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    pub(super) client: PooledClient,
-    pub(super) uri: Uri,
+    /// Clones share its connections.
+    pub(super) client: Client,
+    pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) timeout: Duration,
 }
@@ -90,7 +80,7 @@ struct PoolKey {
     tls_verify: bool,
     authorities: Stamp,
     keepalive_ms: u64,
-    transport: crate::plugin::transport::Transport,
+    transport: Transport,
 }
 
 impl std::fmt::Debug for PoolKey {
@@ -99,13 +89,6 @@ impl std::fmt::Debug for PoolKey {
             .field("origin", &self.origin)
             .finish_non_exhaustive()
     }
-}
-
-#[derive(Clone, Debug)]
-struct Pool {
-    client: PooledClient,
-    /// For a proxy that is sent the requests themselves.
-    proxy_authorization: Option<HeaderValue>,
 }
 
 #[derive(Debug)]
@@ -118,7 +101,7 @@ struct Kept {
 #[derive(Debug)]
 pub(super) struct Clients {
     endpoints: LruCache<Arc<Destination>, Kept>,
-    pools: LruCache<PoolKey, Pool>,
+    pools: LruCache<PoolKey, Client>,
     idle_connections: usize,
     proxy: ProxyChoice,
 }
@@ -158,11 +141,11 @@ impl Clients {
             keepalive_ms: destination.keepalive_ms,
             transport: destination.transport.clone(),
         };
-        let pool = self
+        let client = self
             .pools
-            .try_get_or_insert(key, || Pool::new(destination, &self.proxy, self.idle_connections))?
+            .try_get_or_insert(key, || build(destination, &self.proxy, self.idle_connections))?
             .clone();
-        let endpoint = Arc::new(Endpoint::of_pool(pool, destination)?);
+        let endpoint = Arc::new(Endpoint::of_client(client, destination)?);
         let kept = Kept {
             endpoint: Arc::clone(&endpoint),
             authorities,
@@ -196,135 +179,82 @@ fn token_digest(destination: &Destination) -> [u8; SHA256_OUTPUT_LEN] {
 impl Endpoint {
     /// With a pool of its own.
     pub(super) fn alone(destination: &Destination, proxy: &ProxyChoice) -> Result<Self, ClientError> {
-        Self::of_pool(Pool::new(destination, proxy, 0)?, destination)
+        Self::of_client(build(destination, proxy, 0)?, destination)
     }
 
-    fn of_pool(pool: Pool, destination: &Destination) -> Result<Self, ClientError> {
+    fn of_client(client: Client, destination: &Destination) -> Result<Self, ClientError> {
+        // The client would find it with each post.
+        destination
+            .url
+            .as_str()
+            .parse::<Uri>()
+            .map_err(ClientError::Address)?;
         let bearer = format!("Bearer {}", destination.access_token.expose());
         let mut authorization = HeaderValue::try_from(bearer).map_err(|_invalid| ClientError::Token)?;
         authorization.set_sensitive(true);
-        let mut headers = HeaderMap::with_capacity(6);
+        let mut headers = HeaderMap::with_capacity(2);
         headers.insert(AUTHORIZATION, authorization);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(USER_AGENT, NAME);
-        if let Some(credentials) = pool.proxy_authorization {
-            headers.insert(PROXY_AUTHORIZATION, credentials);
-        }
-        let uri: Uri = destination.url.as_str().parse().map_err(ClientError::Address)?;
-        // Where it is certain that HTTP/1.1 will be spoken, the client need not write it anew for each post.
-        let is_http1 = match destination.transport.http_version {
-            HttpVersion::Auto => destination.url.scheme() == "http",
-            HttpVersion::One => true,
-            HttpVersion::Two => false,
-        };
-        if is_http1
-            && let Some(authority) = uri.authority()
-            && let Ok(host) = HeaderValue::from_str(authority.as_str())
-        {
-            headers.insert(HOST, host);
-        }
         Ok(Self {
-            client: pool.client,
-            uri,
+            client,
+            url: destination.url.clone(),
             headers,
             timeout: duration(destination.timeout_ms),
         })
     }
 }
 
-impl Pool {
-    /// No redirects are followed, and a certificate is verified unless the configuration says not to.
-    fn new(
-        destination: &Destination,
-        proxy: &ProxyChoice,
-        idle_connections: usize,
-    ) -> Result<Self, ClientError> {
-        let url = &destination.url;
-        let is_tls = url.scheme() == "https";
-        let version = destination.transport.http_version;
-        let host = url.host_str().unwrap_or_default();
-        let port = url.port_or_known_default().unwrap_or(443);
-        let target: Uri = format!("{}://{host}:{port}/", url.scheme())
-            .parse()
-            .map_err(ClientError::Address)?;
-        let tls = if is_tls {
-            let config = tls::client_config(destination).map_err(ClientError::Tls)?;
-            let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-            Some(Tls {
-                connector: TlsConnector::from(Arc::new(config)),
-                name: ServerName::try_from(bare).map_err(ClientError::Name)?,
-            })
-        } else {
-            None
-        };
-        let chosen = destination.transport.proxy.as_ref().unwrap_or(proxy);
-        let mut proxy_authorization = None;
-        let way = match intercept(chosen, &target)? {
-            None => Way::Direct,
-            // A forwarding proxy speaks HTTP/1.1 to its clients.
-            Some(proxy) if is_tls || version == HttpVersion::Two => Way::Tunnel {
-                proxy: proxy.uri().clone(),
-                credentials: proxy.basic_auth().cloned(),
-            },
-            Some(proxy) => {
-                proxy_authorization = proxy.basic_auth().cloned();
-                Way::Forward(proxy.uri().clone())
-            }
-        };
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let dialer = Dialer {
-            tcp,
-            way,
-            tls,
-            version,
-            target,
-        };
-        let idle = if destination.keepalive_ms == 0 {
-            0
-        } else {
-            idle_connections
-        };
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(idle)
-            .pool_idle_timeout(duration(destination.keepalive_ms))
-            .http2_only(version == HttpVersion::Two)
-            .http2_keep_alive_interval(PING_AFTER)
-            .http2_keep_alive_timeout(PING_AFTER)
-            .build(dialer);
-        Ok(Self {
-            client,
-            proxy_authorization,
-        })
-    }
-}
-
-/// The proxy to take to `target`, if any.
-fn intercept(choice: &ProxyChoice, target: &Uri) -> Result<Option<Intercept>, ClientError> {
-    let matcher = match choice {
-        ProxyChoice::Direct => return Ok(None),
-        // What is on this host is not reached by a proxy that was set for everybody.
-        ProxyChoice::Environment if is_this_host(target) => return Ok(None),
-        ProxyChoice::Environment => Matcher::from_env(),
-        ProxyChoice::Url(url) => Matcher::builder().all(url.expose()).build(),
+/// A client for `destination`. It follows no redirects, and verifies a certificate unless the configuration says not to.
+fn build(
+    destination: &Destination,
+    proxy: &ProxyChoice,
+    idle_connections: usize,
+) -> Result<Client, ClientError> {
+    let idle_connections = if destination.keepalive_ms == 0 {
+        0
+    } else {
+        idle_connections
     };
-    let found = matcher.intercept(target);
-    if found
-        .as_ref()
-        .is_some_and(|proxy| proxy.uri().scheme_str() != Some("http"))
-    {
-        return Err(ClientError::Proxy);
-    }
-    Ok(found)
+    let mut builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(Policy::none())
+        .tcp_nodelay(true)
+        .pool_max_idle_per_host(idle_connections)
+        .pool_idle_timeout(duration(destination.keepalive_ms))
+        .http2_keep_alive_interval(PING_AFTER)
+        .http2_keep_alive_timeout(PING_AFTER);
+    builder = match destination.transport.http_version {
+        HttpVersion::Auto => builder,
+        HttpVersion::One => builder.http1_only(),
+        HttpVersion::Two => builder.http2_prior_knowledge(),
+    };
+    builder = match destination.transport.proxy.as_ref().unwrap_or(proxy) {
+        ProxyChoice::Direct => builder.no_proxy(),
+        // What is on this host is not reached by a proxy that was set for everybody.
+        ProxyChoice::Environment if is_this_host(&destination.url) => builder.no_proxy(),
+        ProxyChoice::Environment => builder,
+        ProxyChoice::Url(url) => builder.proxy(Proxy::all(url.expose()).map_err(ClientError::Proxy)?),
+    };
+    builder = if destination.url.scheme() != "https" {
+        // Without TLS the host's root certificates, which may not even be there, are not wanted.
+        builder.tls_certs_only([])
+    } else if !destination.tls_verify {
+        builder.tls_danger_accept_invalid_certs(true)
+    } else if let Some(path) = &destination.transport.tls_ca {
+        builder.tls_certs_only(tls::authorities(path).map_err(ClientError::Tls)?)
+    } else {
+        builder
+    };
+    builder.build().map_err(ClientError::Client)
 }
 
-fn is_this_host(target: &Uri) -> bool {
-    let host = target.host().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+fn is_this_host(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 /// A configuration's milliseconds, up to a day.

@@ -9,15 +9,13 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hyper::StatusCode;
-use hyper::header::HeaderValue;
-use hyper_util::client::legacy::Error as ClientFailure;
+use reqwest::StatusCode;
+use reqwest::header::HeaderValue;
 
 use crate::clock;
 use crate::ship::body::Progress;
 use crate::ship::clients::ClientError;
 use crate::ship::lane::health::Ended;
-use crate::ship::wire;
 use crate::telemetry::ledger::DropReason;
 
 /// Longest detail, bytes. Certificates have as many names as their owners like.
@@ -116,7 +114,7 @@ impl Failure {
     }
 
     /// The answer broke off.
-    pub(super) fn of_broken_answer(error: &hyper::Error) -> Self {
+    pub(super) fn of_broken_answer(error: &reqwest::Error) -> Self {
         Self {
             reason: DropReason::BadAnswer,
             again: Again::WhereRecognised,
@@ -126,7 +124,7 @@ impl Failure {
     }
 
     /// There was no connection, or no answer on it.
-    pub(super) fn of_transport(error: &ClientFailure, progress: &Progress) -> Self {
+    pub(super) fn of_transport(error: &reqwest::Error, progress: &Progress) -> Self {
         let reason = if error.is_connect() {
             DropReason::Unreachable
         } else {
@@ -207,8 +205,9 @@ impl Failure {
     }
 }
 
-/// Whether the endpoint said, or cannot but have left, the request untouched: a connection that it had closed before, an HTTP/2
-/// stream that it refused (RFC 9113 section 8.7) or that came after its farewell (section 6.8).
+/// Whether the endpoint said that it left the request untouched: an HTTP/2 stream that it refused (RFC 9113 section 8.7) or
+/// that came after its farewell (section 6.8). (A request that found its connection closed before anything of it was written
+/// is sent anew by the HTTP client itself.)
 pub(super) fn is_not_taken(error: &(dyn Error + 'static)) -> bool {
     let is_refused = |error: &h2::Error| {
         error.is_remote()
@@ -218,7 +217,7 @@ pub(super) fn is_not_taken(error: &(dyn Error + 'static)) -> bool {
                 Some(_) | None => false,
             }
     };
-    wire::is_gone(error) || find::<h2::Error>(error).is_some_and(is_refused)
+    find::<h2::Error>(error).is_some_and(is_refused)
 }
 
 /// How long an endpoint asks to be left alone: seconds or a date (RFC 9110 section 10.2.3). A date that is past says zero.
@@ -279,7 +278,7 @@ fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e 
 }
 
 /// What a probe says of a failed connection: the reason's label and the detail.
-pub(super) fn of_probe(error: &ClientFailure) -> (&'static str, String) {
+pub(super) fn of_probe(error: &reqwest::Error) -> (&'static str, String) {
     let failure = Failure::of_transport(error, &Progress::default());
     (failure.reason.label(), failure.detail.into_owned())
 }
@@ -288,8 +287,8 @@ pub(super) fn of_probe(error: &ClientFailure) -> (&'static str, String) {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use hyper::StatusCode;
-    use hyper::header::HeaderValue;
+    use reqwest::StatusCode;
+    use reqwest::header::HeaderValue;
 
     use super::{Again, Failure, retry_after, words};
     use crate::ship::lane::health::Ended;

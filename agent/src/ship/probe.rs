@@ -3,17 +3,14 @@
 //! In: a [`Destination`]. Out: [`Reached`], or what stands in the way. Connects exactly as shipping does, TLS and
 //! verification included, and asks for the head of `/`: no message is sent and no token shown.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
-use hyper::http::uri::PathAndQuery;
-use hyper::{Method, Request, Uri};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use reqwest::{Method, Request};
 
 use crate::clock;
 use crate::plugin::Destination;
 use crate::plugin::transport::ProxyChoice;
-use crate::ship::body::{Outgoing, Progress};
 pub use crate::ship::clients::ClientError;
 use crate::ship::clients::Endpoint;
 use crate::ship::failure;
@@ -56,14 +53,15 @@ pub enum ProbeError {
 /// [`ProbeError`] says what stands in the way.
 pub async fn probe(destination: &Destination, proxy: &ProxyChoice) -> Result<Reached, ProbeError> {
     let endpoint = Endpoint::alone(destination, proxy).map_err(ProbeError::Client)?;
-    let mut request = Request::new(Outgoing::new([].iter(), Arc::new(Progress::default())));
-    *request.method_mut() = Method::HEAD;
-    *request.uri_mut() = root_of(&endpoint.uri);
+    let mut root = endpoint.url;
+    root.set_path("/");
+    root.set_query(None);
+    let mut request = Request::new(Method::HEAD, root);
     *request.headers_mut() = endpoint.headers;
     request.headers_mut().remove(AUTHORIZATION);
     request.headers_mut().remove(CONTENT_TYPE);
     let started = clock::instant();
-    let Ok(answer) = tokio::time::timeout(endpoint.timeout, endpoint.client.request(request)).await else {
+    let Ok(answer) = tokio::time::timeout(endpoint.timeout, endpoint.client.execute(request)).await else {
         return Err(ProbeError::Timeout {
             timeout_ms: destination.timeout_ms,
         });
@@ -78,10 +76,4 @@ pub async fn probe(destination: &Destination, proxy: &ProxyChoice) -> Result<Rea
             Err(ProbeError::Failed { reason, detail })
         }
     }
-}
-
-fn root_of(uri: &Uri) -> Uri {
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(PathAndQuery::from_static("/"));
-    Uri::from_parts(parts).unwrap_or_default()
 }

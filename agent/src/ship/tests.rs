@@ -24,7 +24,7 @@ use super::probe::{ProbeError, probe};
 use super::queue::Queue;
 use super::queue::claim::Claim;
 use super::retry::RetryLimits;
-use super::{ShipHandle, ShipLimits, Shipper, new};
+use super::{BreakerLimits, ShipHandle, ShipLimits, Shipper, new};
 use crate::clock::{self, WallClock};
 use crate::message::redact::{DECODED_BYTES, Redaction};
 use crate::message::tests::{config, exchange, nowhere};
@@ -62,9 +62,13 @@ fn message_of(destination: &Destination, bytes: usize, profile: Profile) -> Mess
     })
 }
 
-/// Limits under which nothing is sent twice.
+/// Limits under which nothing is sent twice, and no endpoint is left alone.
 fn once() -> ShipLimits {
     ShipLimits {
+        breaker: BreakerLimits {
+            failures: u32::MAX,
+            ..BreakerLimits::default()
+        },
         retry: RetryLimits {
             max_age: Duration::ZERO,
             ..RetryLimits::default()

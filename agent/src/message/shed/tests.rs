@@ -49,7 +49,7 @@ fn check(built: &Message, profile: Profile) -> Option<Value> {
     assert_eq!(value(&shed), expected(built, profile), "{text}");
     assert!(shed.json().len() < built.json().len(), "{text}");
     assert!(
-        built.json().len() - shed.json().len() + 40 > built.shed_bytes(),
+        built.json().len() - shed.json().len() + 60 > built.shed_bytes(),
         "{text}"
     );
     assert_eq!(shed.shed_bytes(), 0);

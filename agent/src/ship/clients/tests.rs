@@ -1,8 +1,6 @@
 use std::sync::Arc;
 
-use hyper::Uri;
-
-use super::{Clients, MAX_CLIENTS, MAX_MS, duration, intercept, is_this_host};
+use super::{ClientError, Clients, MAX_CLIENTS, MAX_MS, duration, is_this_host};
 use crate::clock;
 use crate::message::tests::config;
 use crate::plugin::Destination;
@@ -59,13 +57,31 @@ fn a_pool_is_of_one_endpoint_one_token_and_one_way() {
 }
 
 #[test]
-fn a_chosen_proxy_is_taken_with_its_credentials() {
-    let target: Uri = "https://endpoint.example:443/".parse().unwrap();
-    let choice = ProxyChoice::parse("http://me:pass%20word@proxy.example:3128").unwrap();
-    let proxy = intercept(&choice, &target).unwrap().unwrap();
-    assert_eq!(proxy.uri().authority().unwrap().as_str(), "proxy.example:3128");
-    assert_eq!(proxy.basic_auth().unwrap(), "Basic bWU6cGFzcyB3b3Jk");
-    assert!(intercept(&ProxyChoice::Direct, &target).unwrap().is_none());
+fn an_address_that_no_request_can_carry_is_refused_at_once() {
+    let destination = Arc::new(destination(&format!(
+        "http://127.0.0.1:1/{}",
+        "a".repeat(1 << 16)
+    )));
+    let error = Clients::new(1)
+        .endpoint(&destination, clock::instant())
+        .unwrap_err();
+    assert!(
+        matches!(error, ClientError::Address(_)) && !error.may_pass(),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn what_is_shown_of_an_endpoint_has_no_secret() {
+    let mut destination = destination("http://192.0.2.1/buckets/a/messages");
+    destination.access_token = Secret::new("t0ken");
+    destination.transport.proxy = ProxyChoice::parse("http://me:passw0rd@192.0.2.2:3128");
+    let endpoint = Clients::new(1)
+        .endpoint(&Arc::new(destination), clock::instant())
+        .unwrap();
+    let shown = format!("{endpoint:?}");
+    assert!(shown.contains("192.0.2.2"), "{shown}");
+    assert!(!shown.contains("t0ken") && !shown.contains("passw0rd"), "{shown}");
 }
 
 #[test]

@@ -23,7 +23,7 @@ async fn a_shipper_that_is_aborted_loses_nothing_silently() {
     for _ in 0..5 {
         run.offer(message(&destination, 10));
     }
-    eventually("two in flight", || run.handle.stats().in_flight == 2).await;
+    eventually("one in flight", || run.handle.stats().in_flight == 1).await;
     run.task.abort();
     let snapshot = run.settle().await;
     assert_eq!(fates(&snapshot), dropped("shutdown", 5));

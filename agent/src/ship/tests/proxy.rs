@@ -1,4 +1,4 @@
-//! Proxies: forwarding ones for plain HTTP, tunnels for TLS.
+//! Proxies: forwarding ones for plain HTTP, tunnels for TLS, SOCKS for either.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -210,15 +210,69 @@ async fn a_destination_s_own_proxy_comes_before_the_general_one() {
 }
 
 #[tokio::test]
-async fn http2_in_clear_text_is_tunnelled_too() {
-    let endpoint = ListEndpoint::start_with(None, Version::HTTP_2, |_| Reply::list(200, ["success"])).await;
-    let proxy = Proxy::start(Manner::Serves).await;
-    let mut destination = destination(&endpoint.url());
+async fn http2_in_clear_text_is_spoken_to_the_proxy_itself() {
+    let proxy = ListEndpoint::start_with(None, Version::HTTP_2, |_| Reply::list(200, ["success"])).await;
+    let mut destination = destination("http://endpoint.invalid/buckets/b/messages");
     destination.transport.http_version = HttpVersion::Two;
-    destination.transport.proxy = Some(proxy.choice(""));
+    destination.transport.proxy = ProxyChoice::parse(proxy.url().trim_end_matches("/buckets/b/messages"));
     assert_eq!(ship(&destination).await, (1, vec![]));
-    assert!(proxy.heads()[0].starts_with("connect "));
-    assert_eq!(endpoint.of_each(|got| got.head.version), [Version::HTTP_2]);
+    let got = proxy.of_each(|got| (got.head.version, got.head.uri.to_string()));
+    assert_eq!(got, [(Version::HTTP_2, destination.url.to_string())]);
+}
+
+/// Serves one connection as RFC 1928 and RFC 1929 say, for `me` and `pass word`; gives what it was asked to connect to.
+async fn serve_socks(listener: TcpListener, endpoint: SocketAddr) -> String {
+    let (mut client, _) = listener.accept().await.unwrap();
+    let mut methods = [0; 2];
+    client.read_exact(&mut methods).await.unwrap();
+    let mut offered = vec![0; usize::from(methods[1])];
+    client.read_exact(&mut offered).await.unwrap();
+    assert!(offered.contains(&2), "{offered:?}");
+    client.write_all(&[5, 2]).await.unwrap();
+    let mut credentials = [0; 14];
+    client.read_exact(&mut credentials).await.unwrap();
+    assert_eq!(&credentials, b"\x01\x02me\x09pass word");
+    client.write_all(&[1, 0]).await.unwrap();
+    let mut request = [0; 5];
+    client.read_exact(&mut request).await.unwrap();
+    assert_eq!(request[..4], [5, 1, 0, 3], "a connection to a name");
+    let mut place = vec![0; usize::from(request[4]) + 2];
+    client.read_exact(&mut place).await.unwrap();
+    client.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 1]).await.unwrap();
+    let mut server = TcpStream::connect(endpoint).await.unwrap();
+    // Either end may be gone.
+    drop(copy_bidirectional(&mut client, &mut server).await);
+    let port = place.split_off(place.len() - 2);
+    let port = u16::from_be_bytes([port[0], port[1]]);
+    format!("{}:{port}", String::from_utf8(place).unwrap())
+}
+
+#[tokio::test]
+async fn a_socks_proxy_is_asked_for_the_endpoint_by_name() {
+    let plain = Endpoint::start(OK).await;
+    let tls = Endpoint::start_tls(OK).await;
+    for (endpoint, url, asked) in [
+        (
+            &plain,
+            "http://endpoint.invalid/buckets/b/messages",
+            "endpoint.invalid:80",
+        ),
+        (
+            &tls,
+            "https://endpoint.invalid/buckets/b/messages",
+            "endpoint.invalid:443",
+        ),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = format!("socks5h://me:pass%20word@{}", listener.local_addr().unwrap());
+        let place = tokio::spawn(serve_socks(listener, endpoint.address));
+        let mut destination = destination(url);
+        destination.tls_verify = false;
+        destination.transport.proxy = ProxyChoice::parse(&proxy);
+        assert_eq!(ship(&destination).await, (1, vec![]), "{url}");
+        assert_eq!(place.await.unwrap(), asked);
+        assert_eq!(endpoint.received().len(), 1, "{url}");
+    }
 }
 
 #[tokio::test]

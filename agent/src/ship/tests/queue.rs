@@ -67,7 +67,7 @@ async fn a_full_queue_is_shared_between_destinations() {
         ..once()
     });
     let slow = destination("http://127.0.0.1:9/slow");
-    let other = destination("http://127.0.0.1:9/other");
+    let other = destination("http://127.0.0.1:10/other");
     for _ in 0..20 {
         ledger.saw();
         handle.offer(message(&slow, 10));

@@ -94,7 +94,7 @@ async fn what_did_not_arrive_is_sent_again_until_it_does() {
     check(&[HangsUp, OK], Plugin, dropped("bad_answer", 1), 1).await;
     check(&[AnswersAndCloses("ICY\r\n\r\n"), OK], Extended, (1, vec![]), 2).await;
     // Refused for what it is: the answer would be the same.
-    check(&[REFUSED, OK], Extended, dropped("rejected", 1), 1).await;
+    check(&[REFUSED, OK], Extended, dropped("invalid", 1), 1).await;
 }
 
 #[tokio::test]

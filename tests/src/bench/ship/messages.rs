@@ -7,17 +7,18 @@ use std::sync::mpsc::{Sender, channel};
 
 use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
-use kongtap::app::setup;
+use kongtap::app::{live, setup};
 use kongtap::capture::decode::{Arena, decode_in};
 use kongtap::capture::event::KernelTime;
 use kongtap::config::Config;
+use kongtap::gateway::declarative;
 use kongtap::gateway::document::SourceFile;
 use kongtap::gateway::router::RouterProfile;
 use kongtap::gateway::snapshot::Snapshot;
-use kongtap::gateway::{declarative, source::GatewayState};
 use kongtap::message::Message;
 use kongtap::pipeline::{History, Pipeline, Sink};
 use kongtap::plugin::file::{self, EnvironmentValues};
+use kongtap::plugin::from_gateway::FromGateway;
 use kongtap::telemetry::ledger::ExchangeLedger;
 
 use crate::bench::parse::heads::KONG_YML;
@@ -102,9 +103,6 @@ fn history(endpoint: &str) -> anyhow::Result<History> {
     };
     let plugins =
         file::read(&[runscope], EnvironmentValues::default()).context("the plugin's configuration")?;
-    let state = GatewayState {
-        snapshot: Arc::new(snapshot),
-        ..GatewayState::empty()
-    };
-    Ok(History::new(Arc::new(setup::bind(&plugins, &state))))
+    let bound = live::bind(plugins, FromGateway::Show, &Arc::new(snapshot), None);
+    Ok(History::new(Arc::new(bound)))
 }
