@@ -4,10 +4,11 @@
 //! cargo run --release -p kongtap --example ship_rate -- build
 //! cargo run --release -p kongtap --example ship_rate -- receive 127.0.0.1:9444   # in another terminal
 //! cargo run --release -p kongtap --example ship_rate -- send http://127.0.0.1:9444/buckets/b/messages 100000 16
+//! cargo run --release -p kongtap --example ship_rate -- store /var/tmp/spool 100000
 //! ```
 //!
 //! `build` makes messages with 2 KiB bodies on one thread. `send` ships one such message over and over; the receiver, a
-//! process of its own, answers each with 200. Figures are of the process that prints them: CPU from `/proc/self/stat`.
+//! process of its own, answers each with 200. `store` writes messages of 2 KiB to a spool, as for an endpoint that is away. Figures are of the process that prints them: CPU from `/proc/self/stat`.
 
 #![expect(
     unused_crate_dependencies,
@@ -33,6 +34,7 @@ use kongtap::message::redact::{DECODED_BYTES, Redaction};
 use kongtap::message::{BuildInput, Message, Profile, build};
 use kongtap::plugin::transport::Transport;
 use kongtap::plugin::{Destination, PluginConfig};
+use kongtap::ship::spool::SpoolOptions;
 use kongtap::ship::{self, ShipLimits};
 use kongtap::telemetry::ledger::ExchangeLedger;
 use kongtap::telemetry::secret::Secret;
@@ -51,7 +53,8 @@ fn main() -> anyhow::Result<()> {
         ["build"] => build_rate(),
         ["receive", address] => runtime.block_on(receive(address)),
         ["send", url, count, in_flight] => runtime.block_on(send(url, count.parse()?, in_flight.parse()?)),
-        _ => bail!("build | receive ADDRESS | send URL COUNT IN_FLIGHT"),
+        ["store", path, count] => runtime.block_on(store(path, count.parse()?)),
+        _ => bail!("build | receive ADDRESS | send URL COUNT IN_FLIGHT | store PATH COUNT"),
     }
 }
 
@@ -121,6 +124,72 @@ async fn send(url: &str, count: u32, in_flight: usize) -> anyhow::Result<()> {
         f64::from(count) / took.as_secs_f64(),
         ledger.snapshot(),
     );
+    Ok(())
+}
+
+/// All messages but the first go to the disk alone: nobody sends, and the queue has room for one.
+async fn store(path: &str, count: u32) -> anyhow::Result<()> {
+    let mut sample = Sample::new("http://127.0.0.1:9/")?;
+    for body in [
+        sample
+            .joined
+            .client
+            .request
+            .as_mut()
+            .map(|request| &mut request.body),
+        sample
+            .joined
+            .client
+            .response
+            .as_mut()
+            .map(|response| &mut response.body),
+    ] {
+        let body = body.context("a body")?;
+        body.bytes = body.bytes.slice(..300);
+    }
+    let message = sample.message(Profile::Extended, &Redaction::Default);
+    let ledger = Arc::new(ExchangeLedger::default());
+    let limits = ShipLimits {
+        queue_messages: 1,
+        ..ShipLimits::default()
+    };
+    let (handle, shipper) = ship::new(limits, Arc::clone(&ledger));
+    handle.open_spool(SpoolOptions {
+        path: path.into(),
+        bytes: 4 << 30,
+        segment_bytes: 16 << 20,
+        max_age: Duration::from_secs(86_400),
+        sync: Duration::from_secs(1),
+    })?;
+    let (started, before) = (clock::instant(), cpu()?);
+    for at in 0..count {
+        while at % 1000 == 0
+            && handle
+                .stats()
+                .spool
+                .is_some_and(|spool| spool.unwritten.messages > 10_000)
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        ledger.saw();
+        handle.offer(message.clone());
+    }
+    while handle
+        .stats()
+        .spool
+        .is_some_and(|spool| spool.unwritten.messages + spool.unsynced.messages > 0)
+    {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let took = clock::instant().saturating_duration_since(started);
+    let each = cpu()?.saturating_sub(before) / count;
+    println!(
+        "{count} messages of {} bytes, written and synchronised: {:.0} messages/s, {each:?} CPU each; {:?}",
+        message.json().len(),
+        f64::from(count) / took.as_secs_f64(),
+        handle.stats().spool.map(|spool| (spool.counts, spool.lost)),
+    );
+    drop(shipper);
     Ok(())
 }
 

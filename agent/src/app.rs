@@ -12,6 +12,7 @@ mod reload;
 pub mod replay;
 pub mod runtime;
 pub mod setup;
+mod spool;
 mod steering;
 mod worker;
 
@@ -37,6 +38,7 @@ use crate::gateway::source::{self, GatewayState, SourceError};
 use crate::guard::levels::Levels;
 use crate::plugin::store::Store;
 use crate::ship;
+use crate::ship::spool::SpoolError;
 use crate::telemetry::ledger::ExchangeLedger;
 use crate::telemetry::status::State;
 
@@ -55,6 +57,9 @@ pub enum AppError {
     /// The agent's own interface cannot be served.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The spool is another agent's.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The operating system refused something basic.
     #[error("cannot {action}")]
     Os {
@@ -72,7 +77,7 @@ impl AppError {
     pub const fn exit(&self) -> Exit {
         use crate::capture::probes::CaptureError;
         match self {
-            Self::Mistakes(_) | Self::Source(_) => Exit::Configuration,
+            Self::Mistakes(_) | Self::Source(_) | Self::Spool(_) => Exit::Configuration,
             Self::Session(SessionError::Probes(CaptureError::NoPrivilege { .. })) => Exit::NoPrivilege,
             Self::Session(SessionError::Select(_) | SessionError::Probes(_)) => Exit::Unavailable,
             Self::Session(SessionError::Thread(_)) | Self::Admin(_) | Self::Os { .. } => Exit::Failed,
@@ -101,6 +106,11 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let gateway = Arc::new(ArcSwap::from_pointee(GatewayState::empty()));
     let (ship, shipper) = ship::new(setup::ship_limits(&config), Arc::clone(&ledger));
     let shipper = shipper.by_proxy(config.ship.proxy.clone().unwrap_or_default());
+
+    if let Some(options) = setup::spool_options(&config) {
+        spool::open(&ship, options).await?;
+    }
+    live.tell(ship.clone());
 
     let (batches, received) = intake::channel(config.limits.capture_batches, config.limits.capture_bytes);
     let session_options = setup.session.clone();

@@ -3,6 +3,7 @@
 //! In: a kernel and `/proc`. Out: [`event::CaptureEvent`]s. Nothing outside this module knows eBPF, `/proc` or file
 //! descriptors; everything after it also runs from a recording.
 
+pub mod boot;
 pub mod decode;
 pub mod event;
 pub mod gateways;

@@ -15,10 +15,12 @@ use crate::telemetry::secret::Secret;
 mod gateway;
 mod limits;
 mod ship;
+mod spool;
 
 pub use gateway::{KonnectConfig, SecretSource};
 pub use limits::{Cores, LimitsConfig};
 pub use ship::{BreakerConfig, DropFirst, RetryConfig, ShedConfig, ShipConfig};
+pub use spool::SpoolConfig;
 
 /// What `kongtap` runs with.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -451,6 +453,7 @@ mod tests {
             include_str!("config.rs"),
             include_str!("config/gateway.rs"),
             include_str!("config/ship.rs"),
+            include_str!("config/spool.rs"),
             include_str!("config/limits.rs"),
         ];
         let keys = sources

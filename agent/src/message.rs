@@ -5,8 +5,8 @@
 //!
 //! Deliberately absent: whether an exchange is shipped at all (the pipeline asks `plugin` and
 //! [`answer::is_gateway_made_error`] before it calls [`build`]), clocks, and any way to a `Message` that passes
-//! redaction by (invariant I7: the fields are private, [`build`] is the only constructor, and [`Message::without_bodies`] only leaves
-//! out).
+//! redaction by (invariant I7: the fields are private; [`Message::without_bodies`] only leaves out, and what [`build`] did not make now
+//! it made before a restart, see [`Message::from_spool`]).
 
 pub mod answer;
 mod body;
@@ -55,6 +55,24 @@ pub enum Outcome {
 }
 
 impl Message {
+    /// A message that [`build`] made and the spool kept, whose checksum says that it is the same. The one exception to the rule that
+    /// only [`build`] makes one: it was redacted then, by the rules of then.
+    pub(crate) fn from_spool(
+        destination: Arc<Destination>,
+        json: Bytes,
+        outcome: Outcome,
+        profile: Profile,
+    ) -> Self {
+        Self {
+            destination,
+            json,
+            // Where its bodies stand was not kept: it gives way whole, and back to the spool.
+            bodies: Bodies::default(),
+            outcome,
+            profile,
+        }
+    }
+
     /// Where it goes.
     #[must_use]
     pub fn destination(&self) -> &Arc<Destination> {

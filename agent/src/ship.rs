@@ -11,6 +11,7 @@
 //!           │         │    └── tls     private authorities
 //!           │         └── answer        what the endpoint says of each message
 //!           └── retry               whether and when a message is sent again
+//! queue::stored ─ spool             messages on disk: ahead of a crash, and what memory has no room for
 //! account ─ faults                  the ledger, the figures of `/status`, the log lines
 //! ```
 
@@ -28,6 +29,7 @@ pub mod probe;
 mod queue;
 pub mod retry;
 pub mod shed;
+pub mod spool;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -40,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::message::Message;
+use crate::plugin::Destination;
 use crate::plugin::transport::ProxyChoice;
 use crate::ship::account::Account;
 pub use crate::ship::account::ShipStats;
@@ -52,6 +55,7 @@ pub use crate::ship::lane::health::breaker::BreakerLimits;
 use crate::ship::queue::Queue;
 use crate::ship::retry::RetryLimits;
 use crate::ship::shed::ShedPolicy;
+use crate::ship::spool::{Recovery, SpoolError, SpoolOptions};
 use crate::telemetry::ledger::ExchangeLedger;
 
 /// What shipping may take.
@@ -99,6 +103,9 @@ impl Default for ShipLimits {
 /// How often lines about failures are written at most, for each reason.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// How long the disk may take for what is left when the agent stops.
+const SPOOL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A queue: the handle puts messages in, the shipper, once it runs, takes them out.
 #[must_use]
 pub fn new(limits: ShipLimits, ledger: Arc<ExchangeLedger>) -> (ShipHandle, Shipper) {
@@ -131,6 +138,20 @@ impl ShipHandle {
         self.queue.offer(message);
     }
 
+    /// Opens the spool: from now on messages are written ahead to disk, and those that it holds are sent to the destinations that
+    /// [`configured`](Self::configured) names or messages are offered for. They count as seen and queued. Blocks on the disk; once only.
+    ///
+    /// # Errors
+    /// [`SpoolError`]: another agent has it, or the disk refuses, which `/status` shows; shipping goes on without.
+    pub fn open_spool(&self, options: SpoolOptions) -> Result<Recovery, SpoolError> {
+        self.queue.open_spool(options)
+    }
+
+    /// Where configurations post to now: only there, what the spool holds is sent.
+    pub fn configured(&self, destinations: &[Arc<Destination>]) {
+        self.queue.configured(destinations);
+    }
+
     /// Lowers the bound by bytes (or raises it again: `ShipLimits::queue_bytes` is the most), and sheds down to it before it
     /// returns, as far as what is held is not under way. For whoever watches the agent's memory; from any thread.
     ///
@@ -152,7 +173,7 @@ impl ShipHandle {
     }
 }
 
-/// Sends what was put in. Dropping it, running or not, drops what is left in the queue as [`Shutdown`].
+/// Sends what was put in. Dropping it, running or not, drops what is left in the queue as [`Shutdown`], unless the spool has it.
 ///
 /// [`Shutdown`]: crate::telemetry::ledger::DropReason::Shutdown
 #[derive(Debug)]
@@ -173,14 +194,19 @@ impl Shipper {
     /// Sends until `cancel`, then takes no more and goes on with what it has for at most `drain_timeout`.
     pub async fn run(mut self, cancel: CancellationToken) {
         let mut senders = JoinSet::new();
+        let mut refills = JoinSet::new();
         let mut lines = tokio::time::interval(LINE_EVERY);
         loop {
             self.start_senders(&mut senders);
+            for refill in self.queue.refills() {
+                refills.spawn_blocking(move || refill.run());
+            }
             tokio::select! {
                 () = cancel.cancelled() => break,
                 () = self.queue.work() => {}
                 () = self.until_due() => {}
                 Some(ended) = senders.join_next() => note_end(ended),
+                Some(ended) = refills.join_next() => note_end(ended),
                 _ = lines.tick() => self.write_lines(),
             }
         }
@@ -211,6 +237,13 @@ impl Shipper {
             );
         }
         senders.shutdown().await;
+        self.queue.clear();
+        if let Some(spool) = queue.account().spool().cloned() {
+            let closing = tokio::task::spawn_blocking(move || spool.close());
+            if tokio::time::timeout(SPOOL_TIMEOUT, closing).await.is_err() {
+                tracing::error!("The disk keeps the spool waiting; what it did not take is lost.");
+            }
+        }
     }
 
     fn start_senders(&mut self, senders: &mut JoinSet<()>) {

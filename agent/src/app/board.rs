@@ -117,6 +117,7 @@ impl StatusSource for Board {
         let ship = self.ship.stats();
         let state = self.state(&capture);
         let mut problems = capture.problems.clone();
+        problems.extend(spool_problem(&ship));
         if state == State::Waiting {
             problems.push("no gateway runs; waiting for one".to_owned());
         }
@@ -289,6 +290,17 @@ fn scope(config: &PluginConfig) -> String {
     }
 }
 
+/// That nothing is written to the spool, and why.
+fn spool_problem(ship: &ShipStats) -> Option<String> {
+    let fault = ship.spool.as_ref()?.fault.as_ref()?;
+    fault.is_current.then(|| {
+        format!(
+            "messages are kept in memory alone, because the spool refuses: {}",
+            fault.detail
+        )
+    })
+}
+
 fn delivery(ship: &ShipStats) -> Delivery {
     let newest = ship.last_errors.iter().max_by_key(|error| error.at_unix_ms);
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
@@ -320,6 +332,7 @@ fn delivery(ship: &ShipStats) -> Delivery {
         limit_bytes: u64::try_from(ship.limit_bytes).unwrap_or(u64::MAX),
         shed: (&ship.shed).into(),
         last_error: newest.map(|error| format!("{}: {}", error.reason, error.detail)),
+        spool: ship.spool.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! In: what the store, the files and the gateway say, whenever one of them changes. Out: readings in the pipeline's [`History`]. No
 //! message is lost over a change: a request is resolved against the reading that was in force when it began (I9).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -17,6 +17,7 @@ use crate::pipeline::{Bound, History};
 use crate::plugin::UnboundConfig;
 use crate::plugin::from_gateway::{self, FromGateway};
 use crate::plugin::stored::StoredPlugin;
+use crate::ship::ShipHandle;
 
 /// The sources, strongest first: the store, the files, the environment, the gateway itself.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Live {
     /// Where the gateway's own are not known.
     ports: PortMap,
     history: Arc<ArcSwap<History>>,
+    /// Who is told where configurations post to.
+    ship: OnceLock<ShipHandle>,
 }
 
 #[derive(Debug)]
@@ -56,6 +59,25 @@ impl Live {
             from_gateway,
             ports,
             history: Arc::new(ArcSwap::from_pointee(History::new(unread))),
+            ship: OnceLock::new(),
+        }
+    }
+
+    /// Tells delivery, from now on, where configurations post to.
+    pub fn tell(&self, ship: ShipHandle) {
+        drop(self.ship.set(ship));
+        self.told();
+    }
+
+    fn told(&self) {
+        if let Some(ship) = self.ship.get() {
+            let newest = self.history.load().newest();
+            let destinations: Vec<_> = newest
+                .plugins
+                .active()
+                .map(|config| Arc::clone(&config.destination))
+                .collect();
+            ship.configured(&destinations);
         }
     }
 
@@ -77,6 +99,7 @@ impl Live {
         } else {
             self.history.load().with(clock::kernel_now(), bound)
         }));
+        self.told();
     }
 
     /// The store has other configurations.
@@ -97,6 +120,7 @@ impl Live {
         let bound = Arc::new(self.bind(sources));
         let history = self.history.load().with(clock::kernel_now(), bound);
         self.history.store(Arc::new(history));
+        self.told();
     }
 
     fn bind(&self, sources: &Sources) -> Bound {

@@ -26,6 +26,7 @@ use crate::pipeline::{Bound, Settings};
 use crate::plugin::{UnboundConfig, file};
 use crate::ship::retry::RetryLimits;
 use crate::ship::shed::{GoesFirst, ShedPolicy};
+use crate::ship::spool::SpoolOptions;
 use crate::ship::{BreakerLimits, ShipLimits};
 
 pub mod capture;
@@ -305,6 +306,19 @@ pub fn ship_limits(config: &Config) -> ShipLimits {
         },
         ..ShipLimits::default()
     }
+}
+
+/// Where messages are kept on disk, if anywhere.
+#[must_use]
+pub fn spool_options(config: &Config) -> Option<SpoolOptions> {
+    let spool = &config.ship.spool;
+    Some(SpoolOptions {
+        path: spool.path.clone()?,
+        bytes: spool.bytes,
+        segment_bytes: spool.segment_bytes,
+        max_age: Duration::from_secs(spool.max_age_seconds),
+        sync: Duration::from_millis(spool.sync_ms),
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, SpoolConfig, spool};
 use crate::plugin::transport::ProxyChoice;
 
 /// `[ship]`
@@ -29,6 +29,8 @@ pub struct ShipConfig {
     pub retry: RetryConfig,
     /// When an endpoint that fails is left alone.
     pub breaker: BreakerConfig,
+    /// What is kept on disk.
+    pub spool: SpoolConfig,
 }
 
 /// `[ship.shed]`
@@ -91,6 +93,7 @@ impl Default for ShipConfig {
             shed: ShedConfig::default(),
             retry: RetryConfig::default(),
             breaker: BreakerConfig::default(),
+            spool: SpoolConfig::default(),
         }
     }
 }
@@ -156,5 +159,6 @@ pub(super) fn check(ship: &ShipConfig) -> Vec<ConfigError> {
             errors.push(ConfigError::new(place, format!("must not be less than {least}")));
         }
     }
+    errors.extend(spool::check(&ship.spool));
     errors
 }

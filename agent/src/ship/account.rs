@@ -4,7 +4,7 @@
 //! lock, for their text.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -15,6 +15,7 @@ use crate::ship::failure::Failure;
 use crate::ship::faults::{Faults, LastError};
 use crate::ship::lane::endpoint::EndpointStats;
 use crate::ship::shed::{ShedCause, ShedCounts, ShedStats};
+use crate::ship::spool::{Appended, Flags, Memory, Spool, SpoolId, SpoolStats};
 use crate::telemetry::ledger::{DropReason, ExchangeLedger};
 
 /// Shipping at one moment.
@@ -42,6 +43,8 @@ pub struct ShipStats {
     pub shed: ShedStats,
     /// The last failure of each kind.
     pub last_errors: Vec<LastError>,
+    /// The spool, if there is to be one.
+    pub spool: Option<SpoolStats>,
     /// How often the queue was looked through for work.
     pub looks: u64,
     /// How often a breaker opened, of any endpoint.
@@ -67,6 +70,9 @@ pub(super) struct Account {
     latency_count: AtomicU64,
     latency_us_sum: AtomicU64,
     faults: Mutex<Faults>,
+    spool: OnceLock<Arc<Spool>>,
+    /// Why the spool could not be opened.
+    unopened: Mutex<Option<SpoolStats>>,
 }
 
 impl Account {
@@ -84,6 +90,35 @@ impl Account {
             latency_count: AtomicU64::new(0),
             latency_us_sum: AtomicU64::new(0),
             faults: Mutex::new(Faults::default()),
+            spool: OnceLock::new(),
+            unopened: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn ledger(&self) -> &ExchangeLedger {
+        &self.ledger
+    }
+
+    pub(super) fn spool(&self) -> Option<&Arc<Spool>> {
+        self.spool.get()
+    }
+
+    /// A spool was opened, or could not be.
+    pub(super) fn set_spool(&self, opened: Result<Spool, SpoolStats>) {
+        match opened {
+            Ok(spool) => drop(self.spool.set(Arc::new(spool))),
+            Err(stats) => *self.unopened.lock().unwrap_or_else(PoisonError::into_inner) = Some(stats),
+        }
+    }
+
+    fn spool_stats(&self) -> Option<SpoolStats> {
+        match self.spool() {
+            Some(spool) => Some(spool.stats()),
+            None => self
+                .unopened
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
         }
     }
 
@@ -105,6 +140,13 @@ impl Account {
         self.ledger.drop_unqueued(reason);
         self.shed.drop_message(reason, message.outcome());
         self.note(&Failure::without_attempt(reason));
+    }
+
+    /// Notes that so many messages were lost, without an attempt now.
+    pub(super) fn note_lost(&self, reason: DropReason, messages: u64) {
+        for _ in 0..messages.min(1) {
+            self.note(&Failure::without_attempt(reason));
+        }
     }
 
     /// Notes messages that were taken with a warning.
@@ -137,6 +179,7 @@ impl Account {
             latency_us_sum: self.latency_us_sum.load(Ordering::Relaxed),
             shed: self.shed.stats(),
             last_errors: self.faults().last_errors(),
+            spool: self.spool_stats(),
             ..ShipStats::default()
         }
     }
@@ -187,7 +230,7 @@ impl Drop for Attempt<'_> {
 }
 
 /// A message that counts as queued until its fate is known. One that is dropped without a fate (the task that held it
-/// panicked or was aborted, the queue was cleared) counts as [`DropReason::Shutdown`].
+/// panicked or was aborted, the queue was cleared) stays queued if the spool has it or takes it, and else counts as [`DropReason::Shutdown`].
 #[derive(Debug)]
 pub(super) struct Ticket {
     message: Message,
@@ -198,34 +241,58 @@ pub(super) struct Ticket {
     number: u64,
     queued: Instant,
     attempts: u32,
+    /// Where the spool has it.
+    stored: Option<SpoolId>,
+    is_being_sent: bool,
     /// Why it is to be sent again.
     last_failure: Option<Box<Failure>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
+    Unknown,
     Shipped,
     Dropped(DropReason),
+    /// The spool has it, and gives it back in its turn.
+    PutBack,
 }
 
 impl Ticket {
     pub(super) fn new(message: Message, account: Arc<Account>, now: Instant) -> Self {
+        account.ledger.enqueue();
+        Self::restored(message, account, now)
+    }
+
+    /// One that counts as queued already.
+    pub(super) fn restored(message: Message, account: Arc<Account>, queued: Instant) -> Self {
         account.held_messages.fetch_add(1, Ordering::Relaxed);
         account
             .held_bytes
             .fetch_add(message.json().len(), Ordering::Relaxed);
-        account.ledger.enqueue();
         let number = account.queued.fetch_add(1, Ordering::Relaxed);
         Self {
             message,
             account,
-            fate: Fate::Dropped(DropReason::Shutdown),
+            fate: Fate::Unknown,
             is_held: true,
             number,
-            queued: now,
+            queued,
             attempts: 0,
+            stored: None,
+            is_being_sent: false,
             last_failure: None,
         }
+    }
+
+    /// Says where the spool has it.
+    pub(super) const fn stored(mut self, id: Option<SpoolId>) -> Self {
+        self.stored = id;
+        self
+    }
+
+    /// Whether the spool has it, or had it.
+    pub(super) const fn is_stored(&self) -> bool {
+        self.stored.is_some()
     }
 
     pub(super) const fn message(&self) -> &Message {
@@ -254,6 +321,13 @@ impl Ticket {
 
     pub(super) const fn begin_attempt(&mut self) {
         self.attempts = self.attempts.saturating_add(1);
+        self.is_being_sent = true;
+    }
+
+    /// Whether it may come again after whoever had it left it without a fate: not after a panic, which would come again with it, and not
+    /// when it may have arrived and its receiver could not tell.
+    fn may_come_again(&self) -> bool {
+        !std::thread::panicking() && (!self.is_being_sent || self.message.is_recognisable())
     }
 
     pub(super) fn ship(mut self) {
@@ -265,10 +339,48 @@ impl Ticket {
         self.account.note(failure);
     }
 
+    /// Gives it up for the sake of another message, unless it was put back.
+    pub(super) fn evict(self, reason: DropReason) {
+        if self.fate != Fate::PutBack {
+            self.give_up(&Failure::without_attempt(reason));
+        }
+    }
+
+    /// Whether the spool has it, and gives it back in its turn: then it may go.
+    pub(super) fn put_back(&mut self) -> bool {
+        let is_put_back = self
+            .stored
+            .take()
+            .zip(self.account.spool())
+            .is_some_and(|(id, spool)| spool.put_back(id));
+        if is_put_back {
+            self.fate = Fate::PutBack;
+        }
+        is_put_back
+    }
+
+    /// Whether the spool takes it now: it did not before, or has given its place to others.
+    fn is_kept(&self) -> bool {
+        let Some(spool) = self.account.spool() else {
+            return false;
+        };
+        let (message, flags) = (&self.message, Flags::of(&self.message));
+        spool
+            .key(message.destination())
+            .is_some_and(|key| spool.append(key, message.json(), flags, Memory::Full) == Appended::Waiting)
+    }
+
+    fn acknowledge(&self) {
+        if let Some((id, spool)) = self.stored.zip(self.account.spool()) {
+            spool.acknowledge(id);
+        }
+    }
+
     /// Notes a failure after which it is sent again.
     pub(super) fn postpone(&mut self, failure: Failure) {
         self.account.repeats.fetch_add(1, Ordering::Relaxed);
         self.last_failure = Some(Box::new(failure));
+        self.is_being_sent = false;
     }
 
     /// Gives it up for the reason of its last failure. What was never tried counts as a shutdown's.
@@ -301,9 +413,22 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if self.fate == Fate::Unknown {
+            let stays = self.may_come_again() && (self.put_back() || self.is_kept());
+            self.fate = if stays {
+                Fate::PutBack
+            } else {
+                Fate::Dropped(DropReason::Shutdown)
+            };
+        }
         match self.fate {
-            Fate::Shipped => self.account.ledger.ship_queued(),
+            Fate::Unknown | Fate::PutBack => {}
+            Fate::Shipped => {
+                self.acknowledge();
+                self.account.ledger.ship_queued();
+            }
             Fate::Dropped(reason) => {
+                self.acknowledge();
                 self.account.ledger.drop_queued(reason);
                 self.account.shed.drop_message(reason, self.message.outcome());
             }

@@ -43,7 +43,7 @@ pub(super) async fn deliver(claim: Claim, endpoint: Result<Arc<Endpoint>, Client
                 Ok(()) => ticket.ship(),
                 Err(failure) => {
                     last_failure = Some(failure.clone());
-                    match retry::next_attempt(&failure, &ticket, &limits.retry, &mut rng, now) {
+                    match retry::next_attempt(&failure, &ticket, &claim.retry(&ticket), &mut rng, now) {
                         Some(due) => {
                             ticket.postpone(failure);
                             again.push(Lent { ticket, due });

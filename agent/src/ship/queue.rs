@@ -6,6 +6,7 @@
 //! copying a message without its bodies), never across IO or an await.
 
 pub(super) mod claim;
+mod stored;
 mod turns;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,10 +21,10 @@ use crate::message::Message;
 use crate::plugin::Destination;
 use crate::ship::ShipLimits;
 use crate::ship::account::{Account, ShipStats, Ticket};
-use crate::ship::failure::Failure;
 use crate::ship::lane::endpoint::EndpointStats;
 use crate::ship::lane::waiting::{Relief, Short};
 use crate::ship::queue::claim::Claim;
+use crate::ship::queue::stored::{Placed, Places};
 use crate::ship::queue::turns::Lanes;
 use crate::ship::shed::ShedCause;
 use crate::telemetry::ledger::DropReason;
@@ -40,6 +41,8 @@ pub(super) struct Queue {
     lanes: Mutex<Lanes>,
     /// Told when a lane has messages and room for one more sender.
     work: Notify,
+    /// What the spool may hold.
+    places: Places,
 }
 
 impl Queue {
@@ -58,6 +61,7 @@ impl Queue {
                 breaker_closed: 0,
             }),
             work: Notify::new(),
+            places: Places::default(),
         }
     }
 
@@ -79,7 +83,14 @@ impl Queue {
                 self.account.refuse(&message, DropReason::Shutdown);
                 return;
             }
-            let mut ticket = Ticket::new(message, Arc::clone(&self.account), now);
+            let stored = match self.place(&lanes, &message) {
+                Placed::InMemory(stored) => stored,
+                Placed::OnDisk => {
+                    self.account.ledger().enqueue();
+                    return;
+                }
+            };
+            let mut ticket = Ticket::new(message, Arc::clone(&self.account), now).stored(stored);
             if self.make_fit(&mut ticket) {
                 let needs_sender = lanes.push(&destination, ticket, &self.limits, now);
                 (
@@ -156,7 +167,7 @@ impl Queue {
         ticket.bytes() <= limit
     }
 
-    /// Gives up bodies and messages, in at most `steps` of them, until the bounds hold; always of the destination that holds
+    /// Puts messages back into the spool, or gives up bodies and messages, in at most `steps` of them, until the bounds hold; always of the destination that holds
     /// most, and of `own` where no other holds more.
     fn relieve(
         &self,
@@ -174,6 +185,17 @@ impl Queue {
             let Some(lane) = lanes.by_destination.get_mut(&longest) else {
                 break;
             };
+            if let Some(mut ticket) = lane.waiting.newest_stored() {
+                if ticket.put_back() {
+                    lanes.forget_if_idle(&longest, now);
+                    ticket.vacate();
+                    given_up.push((ticket, short.reason()));
+                } else {
+                    // The spool has given its place to others: from now on it is as any other message.
+                    lane.waiting.push(ticket);
+                }
+                continue;
+            }
             match lane.waiting.relieve(short, &self.limits.shed) {
                 Some(Relief::Bodies) => {}
                 Some(Relief::Message(mut ticket)) => {
@@ -192,7 +214,7 @@ impl Queue {
     /// the lock is not held.
     fn part_with(&self, given_up: Vec<(Ticket, DropReason)>) {
         for (ticket, reason) in given_up {
-            ticket.give_up(&Failure::without_attempt(reason));
+            ticket.evict(reason);
         }
     }
 

@@ -10,6 +10,7 @@ mod queue;
 mod retry;
 mod send;
 mod shed;
+mod stored;
 mod tls;
 
 use std::sync::Arc;

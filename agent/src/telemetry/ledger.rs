@@ -73,6 +73,16 @@ reasons! {
         EndpointError = "endpoint_error",
         /// The endpoint's answer was not HTTP, or broke off.
         BadAnswer = "bad_answer",
+        /// The spool was full, and it was among the oldest in it.
+        SpoolFull = "spool_full",
+        /// It was in the spool for longer than `ship.spool.max_age_seconds`.
+        SpoolExpired = "spool_expired",
+        /// It was about to be written to the spool when the agent was killed.
+        SpoolLost = "spool_lost",
+        /// What the spool has of it is not what was written.
+        SpoolDamaged = "spool_damaged",
+        /// It was to wait in the spool, and the disk refused it.
+        SpoolFailed = "spool_failed",
         /// The agent stopped before it could be sent.
         Shutdown = "shutdown",
     }
@@ -155,6 +165,22 @@ impl ExchangeLedger {
     pub fn drop_queued(&self, reason: DropReason) {
         self.drop_unqueued(reason);
         self.queued.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// So many of an earlier run are queued again.
+    pub fn recover(&self, count: u64) {
+        self.seen.fetch_add(count, Ordering::Relaxed);
+        self.queued.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// So many of an earlier run, seen and queued by [`Self::recover`], or of this one are lost.
+    pub fn drop_queued_many(&self, reason: DropReason, count: u64) {
+        if let Some(index) = DropReason::ALL.iter().position(|r| *r == reason)
+            && let Some(slot) = self.dropped.get(index)
+        {
+            slot.fetch_add(count, Ordering::Relaxed);
+            self.queued.fetch_sub(count, Ordering::Relaxed);
+        }
     }
 
     /// The counts now.

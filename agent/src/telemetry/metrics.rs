@@ -9,6 +9,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::ship::spool::SpoolStats;
 use crate::telemetry::status::guard::GuardStatus;
 use crate::telemetry::status::{Counts, Shed, State, Status};
 
@@ -172,6 +173,8 @@ impl Collector for Exposition {
         )?;
         out.shed(&status.delivery.shed)?;
 
+        spool(&mut out, &status.delivery.spool.clone().unwrap_or_default())?;
+
         out.counts(
             "configuration_entities",
             "Entities of the gateway's configuration",
@@ -193,6 +196,42 @@ impl Collector for Exposition {
         }
         Ok(())
     }
+}
+
+fn spool(out: &mut Families<'_, '_>, spool: &SpoolStats) -> fmt::Result {
+    out.counts(
+        "spool_events",
+        "Messages and files of the spool",
+        "event",
+        &spool.counts,
+        Kind::Counter,
+    )?;
+    for (name, help, value) in [
+        (
+            "spool_stored_messages",
+            "Messages on disk that are still to be delivered",
+            spool.stored.messages,
+        ),
+        (
+            "spool_waiting_messages",
+            "Of those, the ones that only the disk has",
+            spool.waiting.messages,
+        ),
+        (
+            "spool_unsynced_messages",
+            "Of those, the ones that a failure of the machine may take",
+            spool.unsynced.messages,
+        ),
+        ("spool_bytes", "What the spool takes on disk", spool.disk_bytes),
+        (
+            "spool_failed",
+            "1 while the disk refuses what the spool wants",
+            u64::from(spool.fault.as_ref().is_some_and(|fault| fault.is_current)),
+        ),
+    ] {
+        out.gauge(name, help, value)?;
+    }
+    Ok(())
 }
 
 /// What the guard does, by resource.

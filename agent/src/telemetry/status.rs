@@ -11,6 +11,7 @@ use serde::Serialize;
 use self::guard::GuardStatus;
 use crate::ship::EndpointStats;
 use crate::ship::shed::ShedStats;
+use crate::ship::spool::SpoolStats;
 use crate::telemetry::ledger::LedgerSnapshot;
 
 /// Counts by name.
@@ -218,6 +219,8 @@ pub struct Delivery {
     pub shed: Shed,
     /// The newest failure.
     pub last_error: Option<String>,
+    /// The spool, if there is to be one.
+    pub spool: Option<SpoolStats>,
     /// Endpoints by state.
     pub endpoint_states: Counts,
     /// The endpoints that messages wait for, and those that are remembered.

@@ -160,6 +160,15 @@ impl Waiting {
         self.remove(place).map(Relief::Message)
     }
 
+    /// The newest message, if the spool has it as well.
+    pub(crate) fn newest_stored(&mut self) -> Option<Ticket> {
+        let place = self.end(&Kind::ALL, GoesFirst::Newest)?;
+        if !self.peek(place)?.is_stored() {
+            return None;
+        }
+        self.remove(place)
+    }
+
     /// Tells apart the repeats whose time has come.
     fn look_at(&mut self, now: Instant) {
         while let Some(first) = self.later.first_entry()

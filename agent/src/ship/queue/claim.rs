@@ -15,8 +15,10 @@ use crate::ship::failure::Failure;
 use crate::ship::lane::Lent;
 use crate::ship::lane::endpoint::Change;
 use crate::ship::lane::health::{Backlog, Begun, Ended};
+use crate::ship::lane::waiting::Short;
 use crate::ship::queue::Queue;
 use crate::ship::queue::turns::Lanes;
+use crate::ship::retry::RetryLimits;
 
 /// The right of one sender to a lane. Dropping it, in whatever way, gives the right back.
 #[derive(Debug)]
@@ -108,7 +110,7 @@ impl Claim {
                 .waiting
                 .take(due, portion)
                 .into_iter()
-                .partition(|ticket| is_late(ticket, limits, now));
+                .partition(|ticket| is_late(ticket, &self.retry(ticket), now));
             let is_all_late = taken.is_empty() && !late.is_empty();
             expired.extend(late);
             if is_all_late {
@@ -119,6 +121,7 @@ impl Claim {
                 let backlog = if more { Backlog::Some } else { Backlog::None };
                 work.begun = Some(endpoint.started(backlog, now));
             }
+            self.queue.note_left(lane.waiting.held(Short::Messages));
             return taken;
         }
     }
@@ -189,9 +192,9 @@ impl Claim {
 }
 
 /// Whether it was too late for a message's last attempt before it could be made. Its first one is never too late.
-fn is_late(ticket: &Ticket, limits: &ShipLimits, now: Instant) -> bool {
+fn is_late(ticket: &Ticket, limits: &RetryLimits, now: Instant) -> bool {
     ticket.attempts() > 0
-        && now.saturating_duration_since(ticket.queued()) > limits.retry.max_age.saturating_add(LATE)
+        && now.saturating_duration_since(ticket.queued()) > limits.max_age.saturating_add(LATE)
 }
 
 impl Drop for Claim {
