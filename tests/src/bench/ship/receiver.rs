@@ -273,7 +273,7 @@ mod tests {
         check("POST / HTTP/1.1\r\nContent-Length: 12\r\n", None);
         check(
             "POST / HTTP/1.1\r\nhost: a\r\nContent-Length: 12\r\n\r\nabc",
-            Some((47, 12)),
+            Some((48, 12)),
         );
         head(b"POST / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap_err();
     }
