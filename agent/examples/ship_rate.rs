@@ -8,7 +8,8 @@
 //! ```
 //!
 //! `build` makes messages with 2 KiB bodies on one thread. `send` ships one such message over and over; the receiver, a
-//! process of its own, answers each with 200. `store` writes messages of 2 KiB to a spool, as for an endpoint that is away. Figures are of the process that prints them: CPU from `/proc/self/stat`.
+//! process of its own, answers each with 200; with a fifth argument, a directory, it does so with a spool. `store` writes messages
+//! of 2 KiB to a spool, as for an endpoint that is away. Figures are of the process that prints them: CPU from `/proc/self/stat`.
 
 #![expect(
     unused_crate_dependencies,
@@ -52,9 +53,14 @@ fn main() -> anyhow::Result<()> {
     match arguments.as_slice() {
         ["build"] => build_rate(),
         ["receive", address] => runtime.block_on(receive(address)),
-        ["send", url, count, in_flight] => runtime.block_on(send(url, count.parse()?, in_flight.parse()?)),
+        ["send", url, count, in_flight] => {
+            runtime.block_on(send(url, count.parse()?, in_flight.parse()?, None))
+        }
+        ["send", url, count, in_flight, path] => {
+            runtime.block_on(send(url, count.parse()?, in_flight.parse()?, Some(path)))
+        }
         ["store", path, count] => runtime.block_on(store(path, count.parse()?)),
-        _ => bail!("build | receive ADDRESS | send URL COUNT IN_FLIGHT | store PATH COUNT"),
+        _ => bail!("build | receive ADDRESS | send URL COUNT IN_FLIGHT [SPOOL] | store PATH COUNT"),
     }
 }
 
@@ -95,7 +101,7 @@ async fn receive(address: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn send(url: &str, count: u32, in_flight: usize) -> anyhow::Result<()> {
+async fn send(url: &str, count: u32, in_flight: usize, spool: Option<&str>) -> anyhow::Result<()> {
     let sample = Sample::new(url)?;
     let message = sample.message(Profile::Extended, &Redaction::Default);
     let ledger = Arc::new(ExchangeLedger::default());
@@ -104,6 +110,9 @@ async fn send(url: &str, count: u32, in_flight: usize) -> anyhow::Result<()> {
         ..ShipLimits::default()
     };
     let (handle, shipper) = ship::new(limits, Arc::clone(&ledger));
+    if let Some(path) = spool {
+        handle.open_spool(spool_at(path))?;
+    }
     let cancel = CancellationToken::new();
     let task = tokio::spawn(shipper.run(cancel.clone()));
     let (started, before) = (clock::instant(), cpu()?);
@@ -119,10 +128,11 @@ async fn send(url: &str, count: u32, in_flight: usize) -> anyhow::Result<()> {
     let took = clock::instant().saturating_duration_since(started);
     let each = cpu()?.saturating_sub(before) / count;
     println!(
-        "{count} messages of {} bytes, {in_flight} in flight: {:.0} messages/s, {each:?} CPU each; {:?}",
+        "{count} messages of {} bytes, {in_flight} in flight: {:.0} messages/s, {each:?} CPU each; {:?} {:?}",
         message.json().len(),
         f64::from(count) / took.as_secs_f64(),
         ledger.snapshot(),
+        handle.stats().spool.map(|spool| spool.counts),
     );
     Ok(())
 }
@@ -145,7 +155,7 @@ async fn store(path: &str, count: u32) -> anyhow::Result<()> {
             .map(|response| &mut response.body),
     ] {
         let body = body.context("a body")?;
-        body.bytes = body.bytes.slice(..300);
+        body.bytes = body.bytes.slice(..480);
     }
     let message = sample.message(Profile::Extended, &Redaction::Default);
     let ledger = Arc::new(ExchangeLedger::default());
@@ -154,20 +164,14 @@ async fn store(path: &str, count: u32) -> anyhow::Result<()> {
         ..ShipLimits::default()
     };
     let (handle, shipper) = ship::new(limits, Arc::clone(&ledger));
-    handle.open_spool(SpoolOptions {
-        path: path.into(),
-        bytes: 4 << 30,
-        segment_bytes: 16 << 20,
-        max_age: Duration::from_secs(86_400),
-        sync: Duration::from_secs(1),
-    })?;
+    handle.open_spool(spool_at(path))?;
     let (started, before) = (clock::instant(), cpu()?);
     for at in 0..count {
         while at % 1000 == 0
             && handle
                 .stats()
                 .spool
-                .is_some_and(|spool| spool.unwritten.messages > 10_000)
+                .is_some_and(|spool| spool.unwritten.messages > 4_000)
         {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -191,6 +195,16 @@ async fn store(path: &str, count: u32) -> anyhow::Result<()> {
     );
     drop(shipper);
     Ok(())
+}
+
+fn spool_at(path: &str) -> SpoolOptions {
+    SpoolOptions {
+        path: path.into(),
+        bytes: 4 << 30,
+        segment_bytes: 16 << 20,
+        max_age: Duration::from_secs(86_400),
+        sync: Duration::from_secs(1),
+    }
 }
 
 /// User and system time of this process.

@@ -99,6 +99,10 @@ fn destination(address: SocketAddr) -> Arc<Destination> {
 
 /// The message numbered `number`, whose identifier is its own.
 fn message(to: &Arc<Destination>, number: u64) -> Message {
+    message_of(to, number, Profile::Extended)
+}
+
+fn message_of(to: &Arc<Destination>, number: u64, profile: Profile) -> Message {
     let path = format!("/{number}");
     let mut joined = exchange("GET", &path, &[("host", "h")], "", 200, &[], &"x".repeat(500));
     joined.client.conn.id.generation_ns = number;
@@ -109,7 +113,7 @@ fn message(to: &Arc<Destination>, number: u64) -> Message {
         request_headers: &joined.client.request.as_ref().unwrap().headers,
         resolution: &nowhere(),
         config: &config,
-        profile: Profile::Extended,
+        profile,
         redaction: &Redaction::Default,
         decoded_bytes: DECODED_BYTES,
         wall: WallClock { boot_unix_ns: 0 },
@@ -299,6 +303,25 @@ async fn a_spool_that_cannot_be_opened_does_not_stop_shipping() {
         "it is found by its messages too"
     );
     stop(run).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_way_at_a_stop_comes_again_only_where_its_receiver_can_tell() {
+    for (profile, expected) in [(Profile::Extended, (3, 0)), (Profile::Plugin, (2, 1))] {
+        let directory = tempfile::tempdir().unwrap();
+        let endpoint = super::Endpoint::start(super::Behaviour::Silent).await;
+        let to = Arc::clone(&config(true, &endpoint.url()).destination);
+        let (run, _) = start(limits(), options(directory.path()), &[Arc::clone(&to)]);
+        (0..3).for_each(|number| run.offer(message_of(&to, number, profile)));
+        eventually("the first to be posted", || endpoint.accepted() == 1).await;
+        eventually("its post to be under way", || run.handle.stats().in_flight == 1).await;
+        let before = stop(run).await;
+        let shutdown: u64 = dropped(&before).iter().map(|(_, count)| count).sum();
+        assert_eq!((before.queued, shutdown), expected, "{profile:?} {before:?}");
+        let (run, recovery) = start(limits(), options(directory.path()), &[]);
+        assert_eq!(recovery.recovered.messages, expected.0, "{profile:?}");
+        stop(run).await;
+    }
 }
 
 /// The variables that make [`shipper`] one.
