@@ -238,8 +238,15 @@ proptest! {
         };
         simulation.run_cpu(90, &mut plant);
         let can_be_met = costs.last().unwrap() * 1.1 < 0.5;
+        let fits = |index: usize| costs[index] * 0.9 <= 0.5 || index + 1 == CPU.len();
+        // Unless a lower step is just being tried again.
+        for _ in 0..10 {
+            if !fits(simulation.index(Resource::Cpu)) {
+                simulation.run_cpu(1, &mut plant);
+            }
+        }
         let index = simulation.index(Resource::Cpu);
-        prop_assert!(costs[index] * 0.9 <= 0.5 || index + 1 == CPU.len(), "at {} of {:?}", index, costs);
+        prop_assert!(fits(index), "at {} of {:?}", index, costs);
         let before = simulation.over_seconds;
         simulation.run_cpu(3600, &mut plant);
         let over = simulation.over_seconds - before;
