@@ -25,23 +25,11 @@ pub struct Post {
     pub body: Bytes,
 }
 
-/// How posts are answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
-    /// 200 and Runscope's envelope.
-    Accept,
-    /// With this status and an error envelope.
-    Refuse(u16),
-    /// Not at all: the connection stays open.
-    Stall,
-}
-
 /// The running receiver. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Receiver {
     address: SocketAddr,
     posts: Arc<Mutex<Vec<Post>>>,
-    manner: Arc<Mutex<Manner>>,
     _task: JoinSet<()>,
 }
 
@@ -50,18 +38,17 @@ impl Receiver {
     ///
     /// # Errors
     /// When it cannot.
-    pub async fn start(manner: Manner) -> anyhow::Result<Self> {
+    pub async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .context("the receiver's listener")?;
         let address = listener.local_addr()?;
-        let (posts, manner) = (Arc::default(), Arc::new(Mutex::new(manner)));
+        let posts = Arc::default();
         let mut task = JoinSet::new();
-        task.spawn(accept(listener, Arc::clone(&posts), Arc::clone(&manner)));
+        task.spawn(accept(listener, Arc::clone(&posts)));
         Ok(Self {
             address,
             posts,
-            manner,
             _task: task,
         })
     }
@@ -70,11 +57,6 @@ impl Receiver {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
-    }
-
-    /// From now on, posts are answered like this.
-    pub fn behave(&self, manner: Manner) {
-        *self.manner.lock().unwrap_or_else(PoisonError::into_inner) = manner;
     }
 
     /// How many posts came.
@@ -90,22 +72,22 @@ impl Receiver {
     }
 }
 
-async fn accept(listener: TcpListener, posts: Arc<Mutex<Vec<Post>>>, manner: Arc<Mutex<Manner>>) {
+async fn accept(listener: TcpListener, posts: Arc<Mutex<Vec<Post>>>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         let Ok((stream, _)) = listener.accept().await else {
             continue;
         };
-        let (posts, manner) = (Arc::clone(&posts), Arc::clone(&manner));
+        let posts = Arc::clone(&posts);
         connections.spawn(async move {
             // A sender that gives up is what a timeout looks like from here.
-            let _gave_up = serve(stream, &posts, &manner).await;
+            let _gave_up = serve(stream, &posts).await;
         });
     }
 }
 
-async fn serve(stream: TcpStream, posts: &Mutex<Vec<Post>>, manner: &Mutex<Manner>) -> anyhow::Result<()> {
+async fn serve(stream: TcpStream, posts: &Mutex<Vec<Post>>) -> anyhow::Result<()> {
     let mut wire = Wire::new(stream);
     while let Some(head) = wire.head().await? {
         let body = wire.body(Framing::of_request(&head.fields)?).await?;
@@ -118,20 +100,15 @@ async fn serve(stream: TcpStream, posts: &Mutex<Vec<Post>>, manner: &Mutex<Manne
             fields: head.fields,
             body: body.bytes,
         });
-        let manner = *manner.lock().unwrap_or_else(PoisonError::into_inner);
-        match manner {
-            Manner::Accept => answer(&mut wire, 200, &accepted()).await?,
-            Manner::Refuse(status) => answer(&mut wire, status, &refused(status)).await?,
-            Manner::Stall => std::future::pending().await,
-        }
+        answer(&mut wire, &accepted()).await?;
     }
     Ok(())
 }
 
-async fn answer(wire: &mut Wire, status: u16, body: &serde_json::Value) -> anyhow::Result<()> {
+async fn answer(wire: &mut Wire, body: &serde_json::Value) -> anyhow::Result<()> {
     let body = body.to_string();
     let head = format!(
-        "HTTP/1.1 {status} Answer\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     wire.send(format!("{head}{body}").as_bytes()).await
@@ -141,13 +118,5 @@ fn accepted() -> serde_json::Value {
     json!({
         "data": [{"status": "success", "unique_identifier": null, "uuid": Uuid::new_v4().to_string(), "warning": null, "error": null}],
         "meta": {"success_count": 1, "warning_count": 0, "error_count": 0},
-    })
-}
-
-fn refused(status: u16) -> serde_json::Value {
-    json!({
-        "data": null,
-        "error": {"status": status, "message": "refused by the test", "more_info": null, "error": null},
-        "meta": {"status": "error"},
     })
 }

@@ -13,7 +13,7 @@ use crate::kernel::Turn;
 use crate::kongtap::Kongtap;
 use crate::lab::{global_configuration, kong_yml};
 use crate::programs::programs;
-use crate::receiver::{Manner, Receiver};
+use crate::receiver::Receiver;
 use crate::shipped::Shipped;
 use crate::status::Status;
 use crate::tls;
@@ -63,7 +63,7 @@ impl Scene {
         let upstream = Upstream::start(&identity).await?;
         Ok(Self {
             gateway: StandIn::start_in(setting, &kong_yml(&upstream)?, &identity).await?,
-            receiver: Receiver::start(Manner::Accept).await?,
+            receiver: Receiver::start().await?,
             upstream,
             _turn: turn,
         })

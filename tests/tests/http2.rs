@@ -20,7 +20,7 @@ use kongtap_tests::lab::global_configuration;
 use kongtap_tests::load::plan;
 use kongtap_tests::payload::Numbers;
 use kongtap_tests::programs::programs;
-use kongtap_tests::receiver::{Manner, Receiver};
+use kongtap_tests::receiver::Receiver;
 use kongtap_tests::scene::{Scene, TOKEN};
 use kongtap_tests::tools::{run, run_to_any_end};
 use kongtap_tests::wait::eventually;
@@ -100,7 +100,7 @@ async fn grpc_is_joined_over_both_legs_and_keeps_its_trailers() {
         return;
     };
     let grpc = Grpc::start().await.unwrap();
-    let receiver = Receiver::start(Manner::Accept).await.unwrap();
+    let receiver = Receiver::start().await.unwrap();
     let arguments = vec!["--pid".to_owned(), grpc.master().to_string()];
     let environment = global_configuration(&receiver.endpoint(), TOKEN);
     let kongtap = Kongtap::start(&programs().unwrap().kongtap, arguments, environment)

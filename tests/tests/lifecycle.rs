@@ -21,7 +21,7 @@ use kongtap_tests::lab::{global_configuration, kong_yml};
 use kongtap_tests::life::{Blind, Load, MOST_BLIND, Sent, quiet};
 use kongtap_tests::processes::{Process, Start, pid};
 use kongtap_tests::programs::programs;
-use kongtap_tests::receiver::{Manner, Receiver};
+use kongtap_tests::receiver::Receiver;
 use kongtap_tests::scene::{Scene, TOKEN};
 use kongtap_tests::shipped::Shipped;
 use kongtap_tests::status::{Status, WatchedWorker};
@@ -629,7 +629,7 @@ async fn contained(turn: Turn) {
         .to_vec(),
         ..Setting::default()
     };
-    let receiver = Receiver::start(Manner::Accept).await.unwrap();
+    let receiver = Receiver::start().await.unwrap();
     // The upstream's, the gateway's and the client's sockets are made in there; their runtime lives until the test ends.
     let (ready, told) = tokio::sync::oneshot::channel();
     let (go, gone) = tokio::sync::oneshot::channel::<()>();

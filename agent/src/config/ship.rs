@@ -128,6 +128,9 @@ impl Default for BreakerConfig {
     }
 }
 
+/// The most messages of one post: what `kongtap-inspector` takes.
+const MOST_BATCH: usize = 1000;
+
 /// What the types cannot say.
 pub(super) fn check(ship: &ShipConfig) -> Vec<ConfigError> {
     let mut errors = Vec::new();
@@ -146,6 +149,9 @@ pub(super) fn check(ship: &ShipConfig) -> Vec<ConfigError> {
         if value == 0 {
             errors.push(ConfigError::new(format!("ship.{key}"), "must be at least 1"));
         }
+    }
+    if ship.batch > MOST_BATCH {
+        errors.push(ConfigError::new("ship.batch", "must be at most 1000"));
     }
     for (section, least, least_ms, most_ms) in [
         ("retry", "first_ms", ship.retry.first_ms, ship.retry.most_ms),
