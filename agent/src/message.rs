@@ -6,7 +6,7 @@
 //! Deliberately absent: whether an exchange is shipped at all (the pipeline asks `plugin` and
 //! [`answer::is_gateway_made_error`] before it calls [`build`]), clocks, and any way to a `Message` that passes
 //! redaction by (invariant I7: the fields are private; [`Message::without_bodies`] only leaves out, and what [`build`] did not make now
-//! it made before a restart, see [`Message::from_spool`]).
+//! it made before a restart, see `Message::from_spool`).
 
 pub mod answer;
 mod body;

@@ -6,7 +6,7 @@
 //! together. Of the two usual kinds of jitter ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015) this is the
 //! *equal* one, half of a pause fixed and half of it random: full jitter may repeat at once, which would spend attempts
 //! on an endpoint that has only just failed, and what it does better (fewer calls under contention) the endpoint's
-//! [health](crate::ship::lane::health) does here.
+//! `lane::health` does here.
 
 #[cfg(test)]
 mod tests;

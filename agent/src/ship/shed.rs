@@ -1,7 +1,7 @@
 //! What gives way when the queue is full: the operator's policy, and the counts of what it cost.
 //!
 //! In: the policy of `[ship.shed]`, and each body and message that goes. Out: [`ShedStats`]. Which message it is that gives
-//! way, [`Waiting`](crate::ship::lane::waiting::Waiting) knows.
+//! way, `lane::waiting` knows.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

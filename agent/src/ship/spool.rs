@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A message is in memory too (*held*), or on the disk alone (*waiting*). While any message of a destination waits, those that come after
-//! it wait behind it. Deliberately absent: when to send what (`queue`), and the ledger: losses go to an [`Observer`].
+//! it wait behind it. Deliberately absent: when to send what (`queue`), and the ledger: losses go to an `Observer`.
 
 use std::collections::HashSet;
 use std::fmt;
